@@ -1,0 +1,35 @@
+"""`asxw`: one command for everything that is not dbt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ml.errors import AsxwError
+
+
+class _Group(click.Group):
+    """Prints an AsxwError as one clear text on stderr, exit code 1, instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except AsxwError as error:
+            click.echo(f"asxw: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--project-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder with dbt_project.yml (default: the current folder).",
+)
+@click.option("--target", default=None, help="Target of the dbt profile (default: the profile's).")
+@click.pass_context
+def main(ctx: click.Context, project_dir: Path, target: str | None) -> None:
+    """Load data, train, score and export: everything in the warehouse that is not dbt."""
+    ctx.obj = {"project_dir": project_dir.resolve(), "target": target}

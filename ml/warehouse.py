@@ -1,0 +1,191 @@
+"""The warehouse as Python sees it: dbt's own profile says where it is, Arrow goes in and out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import pyarrow as pa
+import yaml
+
+from ml.contract import Table
+from ml.errors import AsxwError
+
+PROFILES_FILE = "profiles.yml"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output of the dbt profile, rendered."""
+
+    name: str
+    settings: dict[str, Any]
+    profiles_file: Path
+
+    @property
+    def kind(self) -> str:
+        """Adapter: duckdb or postgres."""
+        return str(self.settings["type"])
+
+
+def _profiles_file(project_dir: Path) -> Path:
+    """The profiles.yml dbt would take: DBT_PROFILES_DIR, the project, the home folder."""
+    named = os.environ.get("DBT_PROFILES_DIR")
+    folders = [Path(named)] if named else [project_dir, Path.home() / ".dbt"]
+    for folder in folders:
+        if (folder / PROFILES_FILE).is_file():
+            return folder / PROFILES_FILE
+    looked = ", ".join(str(f) for f in folders)
+    raise AsxwError(f"No {PROFILES_FILE} in {looked}. Copy profiles.yml.example there.")
+
+
+def _env_var(name: str, default: str | None = None) -> str:
+    value = os.environ.get(name, default)
+    if value is None:
+        raise AsxwError(f"The dbt profile needs the environment variable {name}; it is not set.")
+    return value
+
+
+def _render(value: Any, environment: jinja2.Environment) -> Any:
+    if isinstance(value, dict):
+        return {k: _render(v, environment) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_render(v, environment) for v in value]
+    if isinstance(value, str):
+        return environment.from_string(value).render(env_var=_env_var)
+    return value
+
+
+def read_target(project_dir: Path, target: str | None = None) -> Target:
+    """The profile's output to use: `target`, else the profile's default.
+
+    Raises:
+        AsxwError: no profile, or no such output; the text lists the ones there are.
+    """
+    project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))
+    path = _profiles_file(project_dir)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 (no HTML)
+    environment.filters["as_number"] = int
+    environment.filters["as_bool"] = lambda text: str(text).lower() == "true"
+    profile = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(project["profile"])
+    if profile is None:
+        raise AsxwError(f"{path} has no profile called {project['profile']}.")
+    name = target or str(_render(profile["target"], environment))
+    outputs = profile["outputs"]
+    if name not in outputs:
+        raise AsxwError(f"{path} has no target {name}; there are: {', '.join(sorted(outputs))}.")
+    return Target(name, _render(outputs[name], environment), path)
+
+
+class DuckDBWarehouse:
+    """A DuckDB file. One process writes at a time; a second one gets a clear error."""
+
+    def __init__(
+        self, path: Path, config: dict[str, Any] | None = None, read_only: bool = False
+    ) -> None:
+        self.path = path
+        if read_only and not path.is_file():
+            raise AsxwError(f"{path} does not exist yet: load data and run dbt build first.")
+        try:
+            self.connection = duckdb.connect(
+                str(path), read_only=read_only, config=config if config else {}
+            )
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise AsxwError(f"{path} cannot be opened: {error}") from error
+            raise AsxwError(
+                f"{path} is in use by another process (a running dbt build, asxw or a database "
+                "tool). Close it and run the command again; nothing was changed."
+            ) from error
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.connection.close()
+
+    def __enter__(self) -> DuckDBWarehouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read_arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run a query with bound parameters and return its rows as one Arrow table."""
+        return self.connection.execute(sql, list(parameters)).to_arrow_table()
+
+    def read_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows as tuples."""
+        return self.connection.execute(sql, list(parameters)).fetchall()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
+        self.connection.execute(sql, list(parameters))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside become visible together or not at all."""
+        self.connection.execute("begin transaction")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("rollback")
+            raise
+        self.connection.execute("commit")
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the schema has a table or view of this name."""
+        found = self.read_rows(
+            "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
+            (schema, table),
+        )
+        return bool(found)
+
+    def create_tables(self, schema: str, tables: dict[str, Table]) -> None:
+        """Create the schema and those of the contract's tables that do not exist yet."""
+        self.execute(f'create schema if not exists "{schema}"')
+        for table in tables.values():
+            self.execute(table.ddl(schema))
+
+    def append(self, schema: str, table: Table, rows: pa.Table) -> None:
+        """Insert Arrow rows in bulk, columns by name; a missing column is an error."""
+        columns = ", ".join(f'"{c.name}"' for c in table.columns)
+        self.connection.register("incoming_rows", rows)
+        try:
+            self.execute(
+                f'insert into "{schema}"."{table.name}" ({columns}) '
+                f"select {columns} from incoming_rows"
+            )
+        finally:
+            self.connection.unregister("incoming_rows")
+
+
+def open_warehouse(
+    project_dir: Path, target: str | None = None, read_only: bool = False
+) -> DuckDBWarehouse:
+    """Connect to the warehouse that dbt's profile names.
+
+    A relative path in the profile counts from the project folder, as dbt run there has it.
+    """
+    chosen = read_target(project_dir, target)
+    if chosen.kind != "duckdb":
+        raise AsxwError(
+            f"Target {chosen.name} in {chosen.profiles_file} is {chosen.kind}; asxw reads and "
+            "writes DuckDB. Choose a duckdb target with --target."
+        )
+    path = Path(str(chosen.settings["path"]))
+    return DuckDBWarehouse(
+        path if path.is_absolute() else project_dir / path,
+        config=chosen.settings.get("config_options"),
+        read_only=read_only,
+    )
+
+
+def project_vars(project_dir: Path) -> dict[str, Any]:
+    """`vars` of dbt_project.yml, for the few settings Python shares with dbt (schema names)."""
+    project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))
+    return dict(project.get("vars", {}))
