@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ingest.sample_commands import sample_market_command
 from ml.errors import AsxwError
 
 
@@ -33,3 +34,6 @@ class _Group(click.Group):
 def main(ctx: click.Context, project_dir: Path, target: str | None) -> None:
     """Load data, train, score and export: everything in the warehouse that is not dbt."""
     ctx.obj = {"project_dir": project_dir.resolve(), "target": target}
+
+
+main.add_command(sample_market_command)
