@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from ingest.commands import load_command
 from ingest.sample_commands import sample_market_command
+from ml.commands import export_command, score_command, train_command
 from ml.errors import AsxwError
 
 
@@ -36,4 +38,8 @@ def main(ctx: click.Context, project_dir: Path, target: str | None) -> None:
     ctx.obj = {"project_dir": project_dir.resolve(), "target": target}
 
 
+main.add_command(load_command)
 main.add_command(sample_market_command)
+main.add_command(train_command)
+main.add_command(score_command)
+main.add_command(export_command)

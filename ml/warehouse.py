@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,10 @@ def read_target(project_dir: Path, target: str | None = None) -> Target:
     return Target(name, _render(outputs[name], environment), path)
 
 
+class WarehouseBusyError(AsxwError):
+    """Another process holds the file."""
+
+
 class DuckDBWarehouse:
     """A DuckDB file. One process writes at a time; a second one gets a clear error."""
 
@@ -99,7 +104,7 @@ class DuckDBWarehouse:
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise AsxwError(f"{path} cannot be opened: {error}") from error
-            raise AsxwError(
+            raise WarehouseBusyError(
                 f"{path} is in use by another process (a running dbt build, asxw or a database "
                 "tool). Close it and run the command again; nothing was changed."
             ) from error
@@ -116,7 +121,7 @@ class DuckDBWarehouse:
 
     def read_arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Run a query with bound parameters and return its rows as one Arrow table."""
-        return self.connection.execute(sql, list(parameters)).to_arrow_table()
+        return self.connection.sql(sql, params=list(parameters)).to_arrow_table()
 
     def read_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query and return its rows as tuples."""
@@ -151,6 +156,14 @@ class DuckDBWarehouse:
         for table in tables.values():
             self.execute(table.ddl(schema))
 
+    def replace(self, schema: str, table: Table, rows: pa.Table, where: Mapping[str, Any]) -> None:
+        """Delete the rows whose columns equal `where`, then insert; call it in a transaction."""
+        condition = " and ".join(f'"{column}" = ?' for column in where)
+        self.execute(
+            f'delete from "{schema}"."{table.name}" where {condition}', list(where.values())
+        )
+        self.append(schema, table, rows)
+
     def append(self, schema: str, table: Table, rows: pa.Table) -> None:
         """Insert Arrow rows in bulk, columns by name; a missing column is an error."""
         columns = ", ".join(f'"{c.name}"' for c in table.columns)
@@ -183,6 +196,40 @@ def open_warehouse(
         config=chosen.settings.get("config_options"),
         read_only=read_only,
     )
+
+
+def open_when_free(
+    project_dir: Path,
+    target: str | None,
+    wait_seconds: float,
+    report: Callable[[str], None],
+) -> DuckDBWarehouse:
+    """Connect for writing, waiting for another process to give the file back.
+
+    For results that took long to compute: losing them to a dbt build that ends in a minute would
+    be a waste.
+
+    Args:
+        project_dir: folder with dbt_project.yml.
+        target: target of the dbt profile.
+        wait_seconds: longest wait.
+        report: takes one line when the wait begins.
+
+    Raises:
+        WarehouseBusyError: the file is still in use after the wait.
+    """
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            return open_warehouse(project_dir, target)
+        except WarehouseBusyError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                report(f"waiting up to {wait_seconds:.0f} s to write: {error}")
+                told = True
+            time.sleep(min(1.0, wait_seconds))
 
 
 def project_vars(project_dir: Path) -> dict[str, Any]:

@@ -1,0 +1,270 @@
+"""The commands `asxw train`, `asxw score` and `asxw export`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.compute as pc
+import yaml
+
+from ml.artifacts import load_artifact, save_artifact
+from ml.config import ModelConfig, read_config
+from ml.contract import read_contract
+from ml.dataset import latest_session, read_panel
+from ml.errors import AsxwError
+from ml.evaluation import ALL, POOLED, Metric
+from ml.export import export_panel
+from ml.manifest import ProjectManifest, project_manifest
+from ml.scoring import find_run, score, session_to_score, write_scores
+from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
+from ml.warehouse import open_warehouse, open_when_free, project_vars
+
+Command = Callable[..., Any]
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_WAIT_SECONDS = 600
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _dbt_options(command: Command) -> Command:
+    """Options that say which build of the dbt project is meant."""
+    command = click.option(
+        "--vars",
+        "variables",
+        default=None,
+        help="Variables of the dbt build, YAML or JSON, as for dbt.",
+    )(command)
+    return click.option(
+        "--manifest", type=_FILE, default=None, help="dbt's manifest.json (default: target/)."
+    )(command)
+
+
+_config_option = click.option(
+    "--config", "config_file", type=_FILE, default=None, help="YAML file laid over model.yml."
+)
+_artifacts_option = click.option(
+    "--artifacts", type=_FOLDER, default=None, help="Root of saved models (default: artifacts/)."
+)
+
+
+def _variables(project_dir: Path, text: str | None) -> dict[str, Any]:
+    """Variables of the project with those given on the command line laid over them."""
+    given = yaml.safe_load(text) if text else {}
+    if not isinstance(given, dict):
+        raise AsxwError(f"--vars must be a mapping, such as '{{schema_prefix: dev_}}', not {text}.")
+    return project_vars(project_dir) | given
+
+
+def _manifest(
+    settings: dict[str, Any], manifest: Path | None, variables: str | None
+) -> ProjectManifest:
+    return project_manifest(settings["project_dir"], manifest, settings["target"], variables)
+
+
+def _git_commit(project_dir: Path) -> str | None:
+    """Commit of the project; None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 (git of the user's path)
+            cwd=project_dir,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+# --- tables on the terminal ---------------------------------------------------------------------
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in [header, *rows]]
+    return "\n".join(lines)
+
+
+def _number(metric: Metric | None) -> str:
+    return "-" if metric is None else f"{metric.value:.4f}"
+
+
+def _with_interval(metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    if metric.low != metric.low:
+        return f"{metric.value:.4f} [no interval]"
+    return f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"
+
+
+def fold_table(run: TrainingRun, baseline: str) -> str:
+    """The table `asxw train` ends with: one line per fold, then all out-of-fold rows."""
+    found = {(m.predictor, m.fold, m.name): m for m in run.metrics if m.segment == ALL}
+    folds = {(f["fold"], f["role"]): f for f in run.tables["folds"].to_pylist()}
+    columns = (
+        ("AUC pooled", MODEL, "roc_auc_pooled"),
+        ("AUC session", MODEL, "roc_auc_session"),
+        (f"{baseline} AUC session", baseline, "roc_auc_session"),
+        ("Rank IC", MODEL, "rank_ic"),
+        ("RMSE raw", MODEL, "rmse"),
+        ("RMSE winsorised", MODEL, "rmse_winsorised"),
+    )
+    header = ["fold", "train sessions", "rows", "test sessions", "rows", "features"]
+    header += [title for title, _, _ in columns]
+    rows = []
+    for number in sorted({fold for fold, _ in folds}):
+        fitted, scored = folds[number, "train"], folds[number, "test"]
+        rows.append(
+            [
+                str(number),
+                f"{fitted['first_session']}..{fitted['last_session']} ({fitted['n_sessions']})",
+                f"{fitted['n_rows']:,}",
+                f"{scored['first_session']}..{scored['last_session']} ({scored['n_sessions']})",
+                f"{scored['n_rows']:,}",
+                str(fitted["n_features"]),
+                *(_number(found.get((predictor, number, name))) for _, predictor, name in columns),
+            ]
+        )
+    lines = [_aligned(header, rows), "", "All out-of-fold rows, with 95 % intervals:"]
+    for title, predictor, name in columns:
+        lines.append(f"  {title}: {_with_interval(found.get((predictor, POOLED, name)))}")
+    difference = f"{MODEL} - {baseline}"
+    for name in ("roc_auc_session", "rank_ic"):
+        metric = found.get((difference, POOLED, name))
+        lines.append(f"  {difference}, {name}: {_with_interval(metric)}")
+    return "\n".join(lines)
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def _evaluation_columns(config: ModelConfig) -> list[str]:
+    columns = [column for column, _ in config.evaluation.baselines.values()]
+    return list(dict.fromkeys([*columns, SEGMENT_COLUMN]))
+
+
+@click.command("train")
+@_dbt_options
+@_config_option
+@_artifacts_option
+@click.pass_obj
+def train_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    artifacts: Path | None,
+) -> None:
+    """Train and evaluate the model on the warehouse's panel."""
+    project_dir, target = settings["project_dir"], settings["target"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    features = described.features(config.features)
+    contract = read_contract(project_dir, "ml")
+    label = str(_variables(project_dir, variables).get("label_price", "close"))
+
+    # The file is given back while the models are trained, so that dbt and readers can go on.
+    with open_warehouse(project_dir, target) as warehouse:
+        warehouse.create_tables(described.results_schema, contract)
+        latest = latest_session(warehouse, described.features_daily)
+        panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
+    run = train(
+        panel,
+        config,
+        latest=latest,
+        label=label,
+        git_commit=_git_commit(project_dir),
+        report=_say,
+    )
+
+    root = artifacts or project_dir / "artifacts"
+    folder = save_artifact(root, run.card, run.classifier, run.regressor)
+    with open_when_free(project_dir, target, _WAIT_SECONDS, _say) as warehouse:
+        write_run(warehouse, described.results_schema, contract, run)
+
+    click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}")
+    click.echo(f"run {run.run_id}: trained through {run.card.trained_through}, saved in {folder}")
+
+
+@click.command("score")
+@_dbt_options
+@_config_option
+@_artifacts_option
+@click.option("--run", "run_id", default=None, help="Run to score with (default: the newest).")
+@click.option(
+    "--as-of",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    help="Score the latest session on or before this day (default: the latest of all).",
+)
+@click.pass_obj
+def score_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    artifacts: Path | None,
+    run_id: str | None,
+    as_of: datetime | None,
+) -> None:
+    """Score the latest session with a trained run."""
+    project_dir = settings["project_dir"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    contract = read_contract(project_dir, "ml")
+    day: date | None = as_of.date() if as_of else None
+    with open_warehouse(project_dir, settings["target"]) as warehouse:
+        schema = described.results_schema
+        model_name, found = find_run(warehouse, schema, run_id)
+        artifact = load_artifact(artifacts or project_dir / "artifacts", model_name, found)
+        session = session_to_score(warehouse, described.features_daily, day)
+        scores = score(warehouse, described.features_daily, artifact, session, config.num_threads)
+        warehouse.create_tables(schema, contract)
+        write_scores(warehouse, schema, contract, scores)
+    order = pc.sort_indices(
+        scores.rows, sort_keys=[("expected_return", "descending"), ("symbol", "ascending")]
+    )
+    top = scores.rows.take(order[:10]).to_pylist()
+    click.echo(f"{scores.rows.num_rows} symbols scored for {session} with run {found}. Highest:")
+    rows = [
+        [r["symbol"], f"{r['probability_up']:.4f}", f"{r['expected_return']:+.4f}"] for r in top
+    ]
+    click.echo(_aligned(["symbol", "probability up", "expected return"], rows))
+
+
+@click.command("export")
+@_dbt_options
+@_config_option
+@click.option("--out", type=_FOLDER, default=None, help="Folder to write to (default: outputs/).")
+@click.pass_obj
+def export_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    out: Path | None,
+) -> None:
+    """Write the training panel to Parquet with a manifest of its content."""
+    project_dir = settings["project_dir"]
+    described = _manifest(settings, manifest, variables)
+    features = described.features(read_config(config_file).features)
+    with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
+        files = export_panel(warehouse, described.panel, features, out or project_dir / "outputs")
+    click.echo(
+        f"{files.content['rows']:,} rows, {files.content['symbols']} symbols, "
+        f"{files.content['first_trade_date']}..{files.content['last_trade_date']}: {files.dated}"
+    )

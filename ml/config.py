@@ -1,0 +1,199 @@
+"""Parameters of training and evaluation: `ml/model.yml`, optionally with a file laid over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ml.errors import AsxwError
+
+DEFAULT_FILE = Path(__file__).with_name("model.yml")
+
+# Mappings whose keys are the user's own, so an overlay may bring new ones.
+_OPEN = {"lightgbm", "segments", "baselines"}
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Which columns of the panel the model may see."""
+
+    roles: tuple[str, ...]
+    families_off: tuple[str, ...]
+    minimum_coverage: float
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """Walk-forward design; every length is in sessions."""
+
+    blocks: int
+    horizon: int
+    embargo: int
+    minimum_block: int
+    waive_minimum_block: bool
+    minimum_train_sessions: int
+    holdout: int
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Trees of one model and the LightGBM parameters that differ from the shared ones."""
+
+    trees_final: int
+    trees_fold: int
+    lightgbm: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Sizes of the bootstrap and of the bins, segments and baselines."""
+
+    minimum_rows: int
+    bins: int
+    calibration_bins: int
+    replicates: int
+    mean_block: int
+    confidence: float
+    seed: int
+    segments: Mapping[str, float]
+    baselines: Mapping[str, tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole of `model.yml`."""
+
+    model_name: str
+    features: FeatureSettings
+    folds: FoldSettings
+    lightgbm: Mapping[str, Any]
+    classifier: HeadSettings
+    regressor: HeadSettings
+    winsor: tuple[float, float]
+    evaluation: EvaluationSettings
+    threads: int
+
+    @property
+    def num_threads(self) -> int:
+        """Threads LightGBM runs on; its own choice is slower than the number of processors."""
+        if self.threads > 0:
+            return self.threads
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a prediction: all but the number of threads."""
+        content = asdict(self)
+        del content["threads"]
+        return content
+
+
+def _overlay(base: dict[str, Any], over: Mapping[str, Any], where: str, source: str) -> None:
+    """Lay `over` on `base` in place, key by key."""
+    for key, value in over.items():
+        name = f"{where}{key}"
+        if key not in base and where.rstrip(".").split(".")[-1] not in _OPEN:
+            known = ", ".join(sorted(base))
+            raise AsxwError(f"{source}: unknown key {name}. Known here: {known}.")
+        if isinstance(base.get(key), dict):
+            if not isinstance(value, Mapping):
+                raise AsxwError(f"{source}: {name} must be a mapping, not {value!r}.")
+            _overlay(base[key], value, f"{name}.", source)
+        else:
+            base[key] = value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise AsxwError(f"Model parameters {path} cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise AsxwError(f"Model parameters {path} must be a mapping of keys to values.")
+    return content
+
+
+def _head(entry: Mapping[str, Any]) -> HeadSettings:
+    return HeadSettings(int(entry["trees_final"]), int(entry["trees_fold"]), entry["lightgbm"])
+
+
+def _build(content: dict[str, Any]) -> ModelConfig:
+    features, evaluation = content["features"], dict(content["evaluation"])
+    evaluation["segments"] = {k: float(v) for k, v in evaluation["segments"].items()}
+    evaluation["baselines"] = {
+        name: (str(column), float(sign)) for name, (column, sign) in evaluation["baselines"].items()
+    }
+    low, high = content["regressor"]["winsor"]
+    return ModelConfig(
+        model_name=str(content["model_name"]),
+        features=FeatureSettings(
+            tuple(features["roles"]),
+            tuple(features["families_off"]),
+            float(features["minimum_coverage"]),
+        ),
+        folds=FoldSettings(**content["folds"]),
+        lightgbm=content["lightgbm"],
+        classifier=_head(content["classifier"]),
+        regressor=_head(content["regressor"]),
+        winsor=(float(low), float(high)),
+        evaluation=EvaluationSettings(**evaluation),
+        threads=int(content["threads"]),
+    )
+
+
+def _check(config: ModelConfig, source: str) -> None:
+    """Reject values that no run can make sense of."""
+    folds, evaluation = config.folds, config.evaluation
+    rules = {
+        "model_name must be letters, digits, _ or -": bool(config.model_name)
+        and all(c.isalnum() or c in "_-" for c in config.model_name),
+        "features.minimum_coverage must lie in [0, 1]": 0 <= config.features.minimum_coverage <= 1,
+        "folds.blocks must be at least 2": folds.blocks >= 2,
+        "folds.horizon and folds.minimum_block must be positive": folds.horizon > 0
+        and folds.minimum_block > 0,
+        "folds.embargo and folds.holdout must not be negative": folds.embargo >= 0
+        and folds.holdout >= 0,
+        "regressor.winsor must be two quantiles, low before high": 0
+        <= config.winsor[0]
+        < config.winsor[1]
+        <= 1,
+        "trees must be positive": min(
+            config.classifier.trees_final,
+            config.classifier.trees_fold,
+            config.regressor.trees_final,
+            config.regressor.trees_fold,
+        )
+        > 0,
+        "evaluation.confidence must lie in (0, 1)": 0 < evaluation.confidence < 1,
+        "evaluation.baselines must not be empty": bool(evaluation.baselines),
+    }
+    for text, holds in rules.items():
+        if not holds:
+            raise AsxwError(f"{source}: {text}.")
+
+
+def read_config(overlay: Path | None = None) -> ModelConfig:
+    """`model.yml`, with the keys of `overlay` (a YAML file) laid over it.
+
+    Raises:
+        AsxwError: the file cannot be read, has a key that `model.yml` lacks, or a value out of
+            range; the text names the key.
+    """
+    content = _read(DEFAULT_FILE)
+    source = str(overlay or DEFAULT_FILE)
+    if overlay is not None:
+        _overlay(content, _read(overlay), "", source)
+    try:
+        config = _build(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise AsxwError(f"{source}: a value has the wrong form: {error}") from error
+    _check(config, source)
+    return config

@@ -1,0 +1,136 @@
+"""Score the rows of one session with a saved run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml.artifacts import Artifact
+from ml.contract import Table
+from ml.dataset import (
+    matrix_of,
+    quoted,
+    require_columns,
+    require_numeric,
+    table_columns,
+)
+from ml.errors import AsxwError
+from ml.manifest import Relation
+from ml.training import predict
+from ml.warehouse import DuckDBWarehouse
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Predictions of one run for one session, in order of symbol."""
+
+    run_id: str
+    trade_date: date
+    rows: pa.Table
+    """Columns of ml.predictions."""
+
+
+def find_run(warehouse: DuckDBWarehouse, schema: str, run_id: str | None) -> tuple[str, str]:
+    """Model name and run id of a run: the one named, else the newest.
+
+    Raises:
+        AsxwError: there is no run, or none of that name.
+    """
+    if not warehouse.has_table(schema, "runs"):
+        raise AsxwError("No model has been trained yet: run `asxw train`.")
+    runs = warehouse.read_rows(
+        f'select run_id, model_name from "{schema}"."runs" order by created_at desc, run_id desc'
+    )
+    if not runs:
+        raise AsxwError("No model has been trained yet: run `asxw train`.")
+    if run_id is None:
+        return str(runs[0][1]), str(runs[0][0])
+    for found, model_name in runs:
+        if found == run_id:
+            return str(model_name), run_id
+    latest = ", ".join(r[0] for r in runs[:5])
+    raise AsxwError(f"There is no run {run_id}; the latest are: {latest}.")
+
+
+def session_to_score(warehouse: DuckDBWarehouse, relation: Relation, as_of: date | None) -> date:
+    """Latest session of fct_features_daily, on or before `as_of` where it is given.
+
+    Raises:
+        AsxwError: there is none.
+    """
+    table_columns(warehouse, relation)
+    condition = "" if as_of is None else "where trade_date <= ?"
+    rows = warehouse.read_rows(
+        f"select cast(max(trade_date) as date) from {relation.sql} {condition}",
+        () if as_of is None else (as_of,),
+    )
+    day = rows[0][0]
+    if not isinstance(day, date):
+        until = "" if as_of is None else f" on or before {as_of}"
+        raise AsxwError(f"{relation.sql} has no session{until}: load prices and run `dbt build`.")
+    return day
+
+
+def score(
+    warehouse: DuckDBWarehouse, relation: Relation, artifact: Artifact, day: date, threads: int
+) -> Scores:
+    """Predictions for the rows of a session that are in the universe.
+
+    Features are read by name, in the order of the artifact.
+
+    Raises:
+        AsxwError: the model has seen prices of that session or later, the table lacks a feature,
+            or the session has no row in the universe.
+    """
+    card = artifact.card
+    through = date.fromisoformat(card.trained_through)
+    if through >= day:
+        raise AsxwError(
+            f"Run {card.run_id} was trained on prices through {through}, so its scores of {day} "
+            "would not be forecasts. Score a later session, or use the out-of-fold predictions."
+        )
+    present = table_columns(warehouse, relation)
+    require_columns(
+        present, ("symbol", "trade_date", "is_in_universe"), relation, "needed to score"
+    )
+    require_columns(present, card.features, relation, f"features of run {card.run_id}")
+    require_numeric(present, card.features, relation)
+    rows = warehouse.read_arrow(
+        f"select symbol, {quoted(card.features)} from {relation.sql} "
+        "where trade_date = ? and is_in_universe order by symbol",
+        (day,),
+    )
+    if rows.num_rows == 0:
+        raise AsxwError(f"{relation.sql} has no row in the universe on {day}: nothing to score.")
+    values = matrix_of(rows, card.features)
+    probability, expected = predict(
+        artifact.classifier, artifact.regressor, card.positive_weight, values, threads
+    )
+    count = rows.num_rows
+    table = pa.table(
+        {
+            "run_id": pa.repeat(card.run_id, count),
+            "symbol": pc.cast(rows.column("symbol"), pa.string()),
+            "trade_date": pa.repeat(pa.scalar(day), count),
+            "probability_up": probability,
+            "expected_return": expected,
+            "trained_through": pa.repeat(pa.scalar(through), count),
+        }
+    )
+    return Scores(card.run_id, day, table)
+
+
+def write_scores(
+    warehouse: DuckDBWarehouse, schema: str, contract: dict[str, Table], scores: Scores
+) -> None:
+    """Replace the run's predictions for the session, in one transaction."""
+    key = {"run_id": scores.run_id, "trade_date": scores.trade_date}
+    with warehouse.transaction():
+        warehouse.replace(schema, contract["predictions"], scores.rows, key)

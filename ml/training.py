@@ -1,0 +1,557 @@
+"""Train and evaluate: purged walk-forward folds first, then the final models on every row."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ml.artifacts import ModelCard
+from ml.baselines import signed_column
+from ml.config import ModelConfig
+from ml.contract import Table
+from ml.dataset import Panel, coverage
+from ml.errors import AsxwError
+from ml.evaluation import (
+    ALL,
+    Metric,
+    Outcomes,
+    Predictor,
+    corrected_probability,
+    evaluate,
+    session_auc,
+    session_ranks,
+)
+from ml.folds import Fold, FoldPlan, check_purge, plan_folds
+from ml.warehouse import DuckDBWarehouse
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Report = Callable[[str], None]
+
+MODEL = "lightgbm"
+BASE_RATE = "base_rate"
+SEGMENT_COLUMN = "adv_20_median"
+FINAL = 0
+_LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy", "pyarrow", "duckdb")
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The two fitted models of one set of training rows."""
+
+    classifier: lgb.Booster
+    regressor: lgb.Booster
+    kept: Indices
+    """Positions of the features that passed the coverage filter."""
+    positive_weight: float
+    low: float
+    """Winsor limits of the training rows' returns."""
+    high: float
+    base_rate: float
+    mean_return: float
+    """Mean of the winsorised returns."""
+
+    def predict(self, values: Floats, threads: int) -> tuple[Floats, Floats]:
+        """Probability of a rise, class weighting undone, and expected return, both (n,).
+
+        Args:
+            values: the kept features (n, len(kept)).
+            threads: processors to use.
+        """
+        return predict(self.classifier, self.regressor, self.positive_weight, values, threads)
+
+
+def predict(
+    classifier: lgb.Booster,
+    regressor: lgb.Booster,
+    positive_weight: float,
+    values: Floats,
+    threads: int,
+) -> tuple[Floats, Floats]:
+    """Probability of a rise, class weighting undone, and expected return, both (n,)."""
+    rows = np.ascontiguousarray(values)
+    weighted = np.asarray(classifier.predict(rows, num_threads=threads), dtype=np.float64)
+    expected = np.asarray(regressor.predict(rows, num_threads=threads), dtype=np.float64)
+    return corrected_probability(weighted, positive_weight), expected
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold: its rows and what its models said about the test rows."""
+
+    fold: Fold
+    train: Mask
+    test: Indices
+    heads: Heads
+    probability: Floats
+    expected_return: Floats
+    trained_through: date
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished run, nothing of it written yet."""
+
+    run_id: str
+    card: ModelCard
+    classifier: str
+    regressor: str
+    tables: dict[str, pa.Table]
+    """Rows of the ml tables by name; runs is complete but for created_at."""
+    metrics: tuple[Metric, ...]
+    warnings: tuple[str, ...]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a result depends on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", **versions}
+
+
+def _day(value: np.datetime64) -> date:
+    return date.fromisoformat(str(value))
+
+
+# --- fitting ------------------------------------------------------------------------------------
+
+
+def fit_heads(
+    panel: Panel, rows: Mask, config: ModelConfig, trees: tuple[int, int], where: str
+) -> Heads:
+    """Fit both models on the rows given; everything fitted comes from these rows.
+
+    Args:
+        panel: the training panel.
+        rows: training rows (n,).
+        config: parameters.
+        trees: of the classifier and of the regressor.
+        where: what is being fitted, for messages.
+
+    Raises:
+        AsxwError: no rows, one class only, or no feature with enough coverage.
+    """
+    up, returns = panel.up[rows], panel.returns[rows]
+    positives = int(up.sum())
+    negatives = len(up) - positives
+    if not positives or not negatives:
+        raise AsxwError(
+            f"{where}: {len(up)} training rows with {positives} positive labels; both classes are "
+            "needed. Load more history."
+        )
+    values = panel.matrix(rows, np.arange(len(panel.features)))
+    kept = np.flatnonzero(coverage(values) >= max(config.features.minimum_coverage, 1e-12))
+    if not len(kept):
+        raise AsxwError(
+            f"{where}: no feature is known in {config.features.minimum_coverage:.0%} of the "
+            f"{len(up)} training rows. Windows need up to a year of prices: load more history."
+        )
+    if len(kept) < len(panel.features):
+        values = panel.matrix(rows, kept)
+    low, high = (float(q) for q in np.quantile(returns, config.winsor))
+    target = np.clip(returns, low, high)
+    weight = negatives / positives
+
+    shared = {**config.lightgbm, "num_threads": config.num_threads, "verbosity": -1}
+    data = lgb.Dataset(
+        values, label=target, feature_name=[panel.features[j] for j in kept], params=shared
+    )
+    try:
+        data.construct()
+        regressor = lgb.train({**shared, **config.regressor.lightgbm}, data, trees[1])
+        data.set_label(up)
+        classifier = lgb.train(
+            {**shared, **config.classifier.lightgbm, "scale_pos_weight": weight}, data, trees[0]
+        )
+    except lgb.basic.LightGBMError as error:
+        raise AsxwError(f"{where}: LightGBM refused the data or a parameter: {error}") from error
+    return Heads(
+        classifier=classifier,
+        regressor=regressor,
+        kept=kept,
+        positive_weight=weight,
+        low=low,
+        high=high,
+        base_rate=positives / len(up),
+        mean_return=float(target.mean()),
+    )
+
+
+def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> FoldResult:
+    train = fold.train_rows(panel.label_end_idx)
+    test = np.flatnonzero(plan.test_rows(fold, panel.session_idx, panel.label_end_idx))
+    where = f"Fold {fold.number}"
+    if not train.any() or not len(test):
+        raise AsxwError(
+            f"{where}: {int(train.sum())} training and {len(test)} test rows. Load more history."
+        )
+    check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
+    trees = (config.classifier.trees_fold, config.regressor.trees_fold)
+    heads = fit_heads(panel, train, config, trees, where)
+    inside = np.zeros(len(panel), dtype=bool)
+    inside[test] = True
+    probability, expected = heads.predict(panel.matrix(inside, heads.kept), config.num_threads)
+    return FoldResult(
+        fold, train, test, heads, probability, expected, _day(panel.label_end_date[train].max())
+    )
+
+
+def _run_folds(
+    panel: Panel, plan: FoldPlan, config: ModelConfig, report: Report
+) -> list[FoldResult]:
+    """Every fold, one line each on the way."""
+    # time grows with rows x trees, so the first folds tell how long the rest takes
+    rows = [int(f.train_rows(panel.label_end_idx).sum()) for f in plan.folds]
+    trees_fold = config.classifier.trees_fold + config.regressor.trees_fold
+    trees_final = config.classifier.trees_final + config.regressor.trees_final
+    work = [n * trees_fold for n in rows] + [len(panel) * trees_final]
+    started = time.monotonic()
+    results = []
+    for i, fold in enumerate(plan.folds):
+        begun = time.monotonic()
+        result = _run_fold(panel, plan, fold, config)
+        results.append(result)
+        codes = panel.session_idx[result.test]
+        auc = mean_session_auc(codes, result.probability, panel.up[result.test])
+        left = (time.monotonic() - started) / sum(work[: i + 1]) * sum(work[i + 1 :])
+        report(
+            f"fold {fold.number}/{len(plan.folds)}: {rows[i]:,} training rows, "
+            f"{len(result.test):,} test rows, {len(result.heads.kept)} features, "
+            f"AUC {auc:.4f}, {time.monotonic() - begun:.0f} s, about {left:.0f} s left"
+        )
+    return results
+
+
+def mean_session_auc(session: Indices, score: Floats, up: Floats) -> float:
+    """Mean ROC-AUC per session with both classes, for the progress line; NaN if there is none."""
+    _, codes = np.unique(session, return_inverse=True)
+    by_session = session_auc(codes, int(codes.max()) + 1, session_ranks(codes, score), up, 2)
+    known = by_session[np.isfinite(by_session)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+# --- evaluation ---------------------------------------------------------------------------------
+
+
+def _evaluate(
+    panel: Panel, results: Sequence[FoldResult], config: ModelConfig
+) -> tuple[list[Metric], list[str]]:
+    """Metrics of the model, the baselines and their difference, and warnings."""
+    rows = np.concatenate([r.test for r in results])
+    counts = [len(r.test) for r in results]
+
+    def spread(values: Sequence[float]) -> Floats:
+        return np.repeat(np.asarray(values, dtype=np.float64), counts)
+
+    base_rate = spread([r.heads.base_rate for r in results])
+    outcomes = Outcomes(
+        session=panel.session_idx[rows],
+        fold=np.repeat([r.fold.number for r in results], counts),
+        up=panel.up[rows],
+        returns=panel.returns[rows],
+        low=spread([r.heads.low for r in results]),
+        high=spread([r.heads.high for r in results]),
+        base_rate=base_rate,
+    )
+    probability = np.concatenate([r.probability for r in results])
+    expected = np.concatenate([r.expected_return for r in results])
+    mean_return = spread([r.heads.mean_return for r in results])
+    predictors = [
+        Predictor(MODEL, probability, expected, probability, expected),
+        Predictor(BASE_RATE, base_rate, mean_return, base_rate, mean_return),
+    ]
+    warnings = []
+    for name, (column, sign) in config.evaluation.baselines.items():
+        values = panel.column(column)
+        if values is None:
+            warnings.append(f"Baseline {name} was left out: the panel has no column {column}.")
+            continue
+        score = signed_column(outcomes.session, values[rows], sign)
+        predictors.append(Predictor(name, score, score))
+    compared = next(iter(config.evaluation.baselines))
+    known = {p.name for p in predictors}
+    differences = [(MODEL, compared)] if compared in known else []
+
+    segments = {ALL: np.ones(len(rows), dtype=bool)}
+    liquidity = panel.column(SEGMENT_COLUMN)
+    if liquidity is None:
+        warnings.append(f"No liquidity segments: the panel has no column {SEGMENT_COLUMN}.")
+    else:
+        for name, least in config.evaluation.segments.items():
+            segments[name] = np.asarray(liquidity[rows] >= least)
+            if not segments[name].any():
+                warnings.append(f"Segment {name} has no out-of-fold row.")
+    metrics = evaluate(
+        outcomes,
+        predictors,
+        segments,
+        settings=config.evaluation,
+        horizon=config.folds.horizon,
+        differences=differences,
+    )
+    return metrics, warnings
+
+
+# --- rows of the result tables ------------------------------------------------------------------
+
+
+def _fold_rows(run_id: str, panel: Panel, results: Sequence[FoldResult]) -> list[dict[str, Any]]:
+    rows = []
+    for result in results:
+        for role, where in (("train", np.flatnonzero(result.train)), ("test", result.test)):
+            sessions = panel.session_idx[where]
+            days = panel.trade_date[where]
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "fold": result.fold.number,
+                    "role": role,
+                    "first_session": _day(days.min()),
+                    "last_session": _day(days.max()),
+                    "first_session_idx": int(sessions.min()),
+                    "last_session_idx": int(sessions.max()),
+                    "last_label_end_idx": int(panel.label_end_idx[where].max()),
+                    "n_sessions": len(np.unique(sessions)),
+                    "n_rows": len(where),
+                    "n_positive": int(panel.up[where].sum()),
+                    "n_features": len(result.heads.kept),
+                }
+            )
+    return rows
+
+
+def _importance_rows(
+    run_id: str, fold: int, features: Sequence[str], heads: Heads
+) -> list[dict[str, Any]]:
+    rows = []
+    for head, booster in (("classifier", heads.classifier), ("regressor", heads.regressor)):
+        gain = booster.feature_importance("gain").astype(np.float64)
+        splits = booster.feature_importance("split")
+        total = float(gain.sum())
+        order = np.argsort(-gain, kind="stable")
+        rank = np.empty(len(gain), dtype=np.int64)
+        rank[order] = np.arange(1, len(gain) + 1)
+        for j, position in enumerate(heads.kept):
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "head": head,
+                    "fold": fold,
+                    "feature": features[position],
+                    "gain": float(gain[j]),
+                    "gain_share": float(gain[j]) / total if total > 0 else 0.0,
+                    "splits": int(splits[j]),
+                    "rank": int(rank[j]),
+                }
+            )
+    return rows
+
+
+def _prediction_rows(run_id: str, panel: Panel, results: Sequence[FoldResult]) -> pa.Table:
+    rows = np.concatenate([r.test for r in results])
+    counts = [len(r.test) for r in results]
+    through = np.repeat(
+        np.array([r.trained_through for r in results], dtype="datetime64[D]"), counts
+    )
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, len(rows)),
+            "symbol": panel.symbol.take(pa.array(rows)).cast(pa.string()),
+            "trade_date": pa.array(panel.trade_date[rows]),
+            "fold": pa.array(np.repeat([r.fold.number for r in results], counts)),
+            "probability_up": np.concatenate([r.probability for r in results]),
+            "expected_return": np.concatenate([r.expected_return for r in results]),
+            "return_1m_fwd": panel.returns[rows],
+            "return_1m_fwd_sign": panel.up[rows].astype(np.int64),
+            "trained_through": pa.array(through),
+        }
+    )
+
+
+def _metric_rows(run_id: str, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return [
+        {
+            "run_id": run_id,
+            "predictor": m.predictor,
+            "fold": m.fold,
+            "segment": m.segment,
+            "metric": m.name,
+            "value": m.value,
+            "ci_low": known(m.low),
+            "ci_high": known(m.high),
+            "n": m.n,
+        }
+        for m in metrics
+    ]
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def make_run_id(
+    *,
+    config: ModelConfig,
+    panel: Panel,
+    label: str,
+    trained_through: date,
+    latest: date,
+    versions: dict[str, str],
+) -> str:
+    """Name of a run; the same data, parameters and libraries give the same name."""
+    content = {
+        "panel": panel.checksum,
+        "latest_session": latest.isoformat(),
+        "config": config.identity(),
+        "features": panel.features,
+        "label": label,
+        "versions": versions,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{config.model_name}-{trained_through:%Y%m%d}-{digest[:10]}"
+
+
+def train(
+    panel: Panel,
+    config: ModelConfig,
+    *,
+    latest: tuple[int, date],
+    label: str,
+    git_commit: str | None,
+    report: Report,
+) -> TrainingRun:
+    """Train and evaluate; nothing is written.
+
+    Args:
+        panel: every trainable row.
+        config: parameters.
+        latest: index and date of the latest session of fct_features_daily, which the final model
+            is to score: its training labels must have matured before it.
+        label: what the return measures (close or adj_close).
+        git_commit: state of the project, for the record.
+        report: takes a line of progress.
+
+    Raises:
+        AsxwError: too little history, one class only, or no usable feature.
+    """
+    plan = plan_folds(panel.session_idx, config.folds)
+    latest_idx, latest_day = latest
+    final_rows = np.asarray(panel.label_end_idx < latest_idx)
+    if not final_rows.any():
+        raise AsxwError(
+            f"No label has matured before the latest session {latest_day}: load more history."
+        )
+    trained_through = _day(panel.label_end_date[final_rows].max())
+    if trained_through >= latest_day:
+        raise AsxwError(
+            f"Labels end on {trained_through}, not before the latest session {latest_day}, though "
+            "their session index says so: session indices of the panel and of fct_features_daily "
+            "differ. Run `dbt build` again."
+        )
+    versions = library_versions()
+    run_id = make_run_id(
+        config=config,
+        panel=panel,
+        label=label,
+        trained_through=trained_through,
+        latest=latest_day,
+        versions=versions,
+    )
+    report(
+        f"{run_id}: {len(panel):,} rows, {len(panel.features)} features, "
+        f"{len(plan.folds)} folds, {config.num_threads} threads"
+    )
+
+    results = _run_folds(panel, plan, config, report)
+    metrics, notes = _evaluate(panel, results, config)
+    report("final models on every matured row")
+    trees = (config.classifier.trees_final, config.regressor.trees_final)
+    heads = fit_heads(panel, final_rows, config, trees, "Final models")
+
+    parameters = config.identity()
+    card = ModelCard(
+        run_id=run_id,
+        model_name=config.model_name,
+        trained_through=trained_through.isoformat(),
+        features=tuple(panel.features[j] for j in heads.kept),
+        positive_weight=heads.positive_weight,
+        parameters=parameters,
+        versions=versions,
+    )
+    warnings = [*plan.warnings, *notes]
+    dropped = [f for j, f in enumerate(panel.features) if j not in set(heads.kept.tolist())]
+    if dropped:
+        warnings.append(
+            f"Left out of the final models, known in less than "
+            f"{config.features.minimum_coverage:.0%} of rows: {', '.join(dropped)}."
+        )
+    holdout = (
+        None
+        if plan.holdout_first is None
+        else _day(panel.trade_date[panel.session_idx >= plan.holdout_first].min())
+    )
+    importance = _importance_rows(run_id, FINAL, panel.features, heads)
+    for result in results:
+        importance += _importance_rows(run_id, result.fold.number, panel.features, result.heads)
+    run_row = {
+        "run_id": run_id,
+        "model_name": config.model_name,
+        "trained_through": trained_through,
+        "first_session": _day(panel.trade_date[final_rows].min()),
+        "last_session": _day(panel.trade_date[final_rows].max()),
+        "holdout_first_session": holdout,
+        "n_rows": int(final_rows.sum()),
+        "n_sessions": len(np.unique(panel.session_idx[final_rows])),
+        "n_symbols": len(np.unique(panel.symbol.indices.to_numpy()[final_rows])),
+        "n_features": len(heads.kept),
+        "n_folds": len(results),
+        "base_rate": heads.base_rate,
+        "label": label,
+        "panel_checksum": panel.checksum,
+        "git_commit": git_commit,
+        "parameters_json": json.dumps(parameters),
+        "features_json": json.dumps(card.features),
+        "versions_json": json.dumps(versions),
+        "warnings_json": json.dumps(warnings),
+    }
+    return TrainingRun(
+        run_id=run_id,
+        card=card,
+        classifier=heads.classifier.model_to_string(),
+        regressor=heads.regressor.model_to_string(),
+        tables={
+            "runs": pa.Table.from_pylist([run_row]),
+            "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),
+            "metrics": pa.Table.from_pylist(_metric_rows(run_id, metrics)),
+            "importance": pa.Table.from_pylist(importance),
+            "predictions_oof": _prediction_rows(run_id, panel, results),
+        },
+        metrics=tuple(metrics),
+        warnings=tuple(warnings),
+    )
+
+
+def write_run(
+    warehouse: DuckDBWarehouse, schema: str, contract: dict[str, Table], run: TrainingRun
+) -> None:
+    """Write a run's rows in one transaction; rows of the same run are replaced."""
+    created = pa.array([datetime.now(UTC).replace(tzinfo=None)], type=pa.timestamp("us"))
+    tables = run.tables | {"runs": run.tables["runs"].append_column("created_at", created)}
+    with warehouse.transaction():
+        for name, rows in tables.items():
+            warehouse.replace(schema, contract[name], rows, {"run_id": run.run_id})
