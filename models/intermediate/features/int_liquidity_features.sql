@@ -1,0 +1,175 @@
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+directory_daily as (
+
+    select * from {{ ref('int_directory_daily') }}
+
+),
+
+lagged as (
+
+    select
+        daily_grid.security_id,
+        daily_grid.spell,
+        daily_grid.session_idx,
+        daily_grid.spell_session,
+        daily_grid.traded_sessions,
+        daily_grid.sessions_since_break,
+        daily_grid.return_1d,
+        daily_grid.close,
+        daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
+        daily_grid.close * daily_grid.volume as dollar_volume,
+        daily_grid.close * daily_grid.volume / directory_daily.market_cap as turnover,
+        {% for n in [5, 20, 21, 60] -%}
+            lag(daily_grid.traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from daily_grid
+    left join directory_daily
+        on
+            daily_grid.security_id = directory_daily.security_id
+            and daily_grid.session_idx = directory_daily.session_idx
+    window
+        in_spell as (
+            partition by daily_grid.security_id, daily_grid.spell
+            order by daily_grid.session_idx
+        )
+
+),
+
+rolled as (
+
+    select
+        security_id,
+        spell,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        close,
+        traded_lag_5,
+        traded_lag_20,
+        traded_lag_21,
+        traded_lag_60,
+        {{ rolling_median('dollar_volume', 'last_20') }} as dollar_volume_median_20,
+        avg(volume_adjusted) over last_5 as mean_volume_5,
+        avg(volume_adjusted) over last_60 as mean_volume_60,
+        {{ rolling_skewness('volume_adjusted', 'last_60') }} as volume_skewness_60,
+        avg(abs(return_1d) / nullif(dollar_volume, 0)) over last_21 as mean_impact_21,
+        sum(case when return_1d = 0 then 1 else 0 end) over last_60 as zero_returns_60,
+        avg(turnover) over last_21 as mean_turnover_21,
+        count(turnover) over last_21 as turnovers_21
+    from lagged
+    window
+        last_5 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 4 preceding and current row
+        ),
+        last_20 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 19 preceding and current row
+        ),
+        last_21 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 20 preceding and current row
+        ),
+        last_60 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 59 preceding and current row
+        )
+
+),
+
+-- windows of dollar volume alone are exempt from the break guard: a capital change moves price and
+-- volume against each other
+valued as (
+
+    select
+        *,
+        case
+            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
+                then dollar_volume_median_20
+        end as adv_20_median,
+        case
+            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
+                then ln(1 + dollar_volume_median_20)
+        end as adv_20_log
+    from rolled
+
+),
+
+standardised as (
+
+    select
+        *,
+        count(adv_20_log) over last_252 as adv_logs_252,
+        avg(adv_20_log) over last_252 as adv_log_mean_252,
+        stddev_samp(adv_20_log) over last_252 as adv_log_deviation_252
+    from valued
+    window
+        last_252 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 251 preceding and current row
+        )
+
+)
+
+select
+    security_id,
+    session_idx,
+    {% set is_raw = market_var('price_basis') == 'raw' -%}
+    {{ 'adv_20_median' if is_raw else 'cast(null as double precision)' }} as adv_20_median,
+    {{ 'adv_20_log' if is_raw else 'cast(null as double precision)' }} as adv_20_log,
+    case
+        when adv_logs_252 = 252
+            then {{ safe_divide('adv_20_log - adv_log_mean_252', 'adv_log_deviation_252') }}
+    end as adv_zscore,
+    case
+        when
+            {{ unbroken(59) }}
+            and spell_session >= 60
+            and {{ half_traded(5, 'traded_lag_5') }}
+            and {{ half_traded(60, 'traded_lag_60') }}
+            then {{ safe_divide('mean_volume_5', 'mean_volume_60') }}
+    end as volume_ratio_5_60,
+    case
+        when
+            {{ unbroken(59) }}
+            and spell_session >= 60
+            and {{ half_traded(60, 'traded_lag_60') }}
+            then volume_skewness_60
+    end as volume_skew_60,
+    case
+        when
+            {{ unbroken(21) }}
+            and spell_session > 21
+            and {{ half_traded(21, 'traded_lag_21') }}
+            then mean_impact_21 * 1e6
+    end as amihud_21,
+    -- exempt from the half-traded rule: these two measure it
+    case
+        when {{ unbroken(60) }} and spell_session > 60
+            then zero_returns_60 / cast(60 as double precision)
+    end as zero_ret_frac_60,
+    case
+        when spell_session >= 60
+            then
+                (traded_sessions - coalesce(traded_lag_60, 0)) / cast(60 as double precision)
+    end as traded_frac_60,
+    case
+        when
+            {{ unbroken(20) }}
+            and turnovers_21 = 21
+            and {{ half_traded(21, 'traded_lag_21') }}
+            then mean_turnover_21
+    end as turnover_21,
+    {{ 'ln(close)' if is_raw else 'cast(null as double precision)' }} as price_log
+from standardised

@@ -1,0 +1,193 @@
+{% set lags = [1, 5, 21, 63, 126, 252] %}
+
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+lagged as (
+
+    select
+        security_id,
+        spell,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        open,
+        close,
+        capital_factor,
+        high * capital_factor as high_adjusted,
+        low * capital_factor as low_adjusted,
+        close * capital_factor as close_adjusted,
+        close * capital_factor - lag(close * capital_factor) over in_spell as change_adjusted,
+        {% for k in lags -%}
+            lag(close, {{ k }}) over in_spell as close_lag_{{ k }},
+            lag(capital_factor, {{ k }}) over in_spell as factor_lag_{{ k }},
+        {% endfor -%}
+        {% for n in [5, 14, 20, 21, 50, 63, 126, 200, 252] -%}
+            lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from daily_grid
+    window in_spell as (partition by security_id, spell order by session_idx)
+
+),
+
+averaged as (
+
+    select
+        *,
+        avg(close_adjusted) over last_50 as mean_50,
+        avg(close_adjusted) over last_200 as mean_200,
+        max(close_adjusted) over last_252 as highest_close_252,
+        max(high_adjusted) over last_20 as highest_20,
+        min(low_adjusted) over last_20 as lowest_20,
+        count(high_adjusted) over last_20 as highs_20,
+        count(low_adjusted) over last_20 as lows_20,
+        sum(greatest(change_adjusted, 0)) over last_14 as gains_14,
+        sum(greatest(-change_adjusted, 0)) over last_14 as losses_14
+    from lagged
+    window
+        last_14 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 13 preceding and current row
+        ),
+        last_20 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 19 preceding and current row
+        ),
+        last_50 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 49 preceding and current row
+        ),
+        last_200 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 199 preceding and current row
+        ),
+        last_252 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 251 preceding and current row
+        )
+
+),
+
+-- a full, half-traded window; the break guard follows below, where the whole span is known
+moving_averages as (
+
+    select
+        *,
+        case
+            when spell_session >= 50 and {{ half_traded(50, 'traded_lag_50') }} then mean_50
+        end as sma_50,
+        case
+            when spell_session >= 200 and {{ half_traded(200, 'traded_lag_200') }} then mean_200
+        end as sma_200
+    from averaged
+
+),
+
+sloped as (
+
+    select
+        *,
+        count(sma_200) over last_20 as sma_200_values,
+        regr_slope(sma_200, cast(session_idx as double precision)) over last_20
+            as sma_200_slope_level
+    from moving_averages
+    window
+        last_20 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 19 preceding and current row
+        )
+
+),
+
+computed as (
+
+    select
+        security_id,
+        session_idx,
+        case when {{ unbroken(1) }} then return_1d end as ret_1d,
+        {% for name, k in [('mom_5', 5), ('mom_1', 21), ('mom_3', 63), ('mom_6', 126), ('mom_12', 252)] -%}
+            case
+                when {{ unbroken(k) }} and {{ half_traded(k, 'traded_lag_' ~ k) }}
+                    then
+                        (close / close_lag_{{ k }})
+                        * (capital_factor / factor_lag_{{ k }}) - 1
+            end as {{ name }},
+        {% endfor -%}
+        case
+            when {{ unbroken(252) }} and {{ half_traded(252, 'traded_lag_252') }}
+                then
+                    (close_lag_21 / close_lag_252)
+                    * (factor_lag_21 / factor_lag_252) - 1
+        end as mom_12_1,
+        case when {{ unbroken(199) }} then sma_50 / sma_200 end as sma_ratio,
+        case when {{ unbroken(49) }} then close_adjusted / sma_50 - 1 end as price_to_sma_50,
+        case when {{ unbroken(199) }} then close_adjusted / sma_200 - 1 end as price_to_sma_200,
+        case when {{ unbroken(199) }} then close_adjusted > sma_200 * (1 + 1e-12) end
+            as trend_200,
+        case
+            when {{ unbroken(218) }} and sma_200_values = 20 then sma_200_slope_level / sma_200
+        end as sma200_slope,
+        case
+            when
+                {{ unbroken(251) }}
+                and spell_session >= 252
+                and {{ half_traded(252, 'traded_lag_252') }}
+                then close_adjusted / highest_close_252 - 1
+        end as drawdown_252,
+        case
+            when
+                {{ unbroken(19) }}
+                and highs_20 = 20
+                and lows_20 = 20
+                and {{ half_traded(20, 'traded_lag_20') }}
+                then
+                    {{ safe_divide('close_adjusted - lowest_20', 'highest_20 - lowest_20') }}
+        end as range_pos_20,
+        case
+            when
+                {{ unbroken(14) }}
+                and spell_session >= 15
+                and {{ half_traded(14, 'traded_lag_14') }}
+                then 100 * {{ safe_divide('gains_14', 'gains_14 + losses_14') }}
+        end as rsi_14,
+        case
+            when {{ unbroken(1) }}
+                then (open / close_lag_1) * (capital_factor / factor_lag_1) - 1
+        end as gap_1d
+    from sloped
+
+)
+
+select
+    security_id,
+    session_idx,
+    ret_1d,
+    mom_5,
+    mom_1,
+    mom_3,
+    mom_6,
+    mom_12,
+    mom_12_1,
+    sma_ratio,
+    price_to_sma_50,
+    price_to_sma_200,
+    trend_200,
+    sma200_slope,
+    -- a margin against rounding: a flat average is not rising
+    sma200_slope > 1e-12 as sma200_slope_pos,
+    drawdown_252,
+    range_pos_20,
+    rsi_14,
+    gap_1d
+from computed

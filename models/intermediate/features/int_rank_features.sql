@@ -1,0 +1,120 @@
+{#
+  Cross-sectional values: within a session, over the traded rows of the universe, and only those
+  rows have one.
+#}
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+universe as (
+
+    select * from {{ ref('int_universe') }}
+
+),
+
+momentum_features as (
+
+    select * from {{ ref('int_momentum_features') }}
+
+),
+
+volatility_features as (
+
+    select * from {{ ref('int_volatility_features') }}
+
+),
+
+liquidity_features as (
+
+    select * from {{ ref('int_liquidity_features') }}
+
+),
+
+directory_daily as (
+
+    select * from {{ ref('int_directory_daily') }}
+
+),
+
+sector_versions as (
+
+    select * from {{ ref('int_sector_versions') }}
+
+),
+
+members as (
+
+    select
+        daily_grid.security_id,
+        daily_grid.session_idx,
+        sector_versions.sector,
+        momentum_features.mom_1,
+        momentum_features.mom_12_1,
+        volatility_features.vol_60,
+        liquidity_features.adv_20_median,
+        directory_daily.market_cap
+    from daily_grid
+    inner join universe
+        on
+            daily_grid.security_id = universe.security_id
+            and daily_grid.session_idx = universe.session_idx
+    inner join momentum_features
+        on
+            daily_grid.security_id = momentum_features.security_id
+            and daily_grid.session_idx = momentum_features.session_idx
+    inner join volatility_features
+        on
+            daily_grid.security_id = volatility_features.security_id
+            and daily_grid.session_idx = volatility_features.session_idx
+    inner join liquidity_features
+        on
+            daily_grid.security_id = liquidity_features.security_id
+            and daily_grid.session_idx = liquidity_features.session_idx
+    left join directory_daily
+        on
+            daily_grid.security_id = directory_daily.security_id
+            and daily_grid.session_idx = directory_daily.session_idx
+    left join sector_versions
+        on
+            daily_grid.security_id = sector_versions.security_id
+            and daily_grid.session_idx >= sector_versions.from_session_idx
+            and (
+                daily_grid.session_idx < sector_versions.before_session_idx
+                or sector_versions.before_session_idx is null
+            )
+    where
+        daily_grid.is_traded
+        and universe.is_universe_kind
+        and universe.is_liquid_enough
+
+),
+
+sector_medians as (
+
+    select
+        session_idx,
+        sector,
+        percentile_cont(0.5) within group (order by mom_1) as median_mom_1
+    from members
+    where sector is not null and mom_1 is not null
+    group by session_idx, sector
+    having count(*) >= {{ var('sector_min_members') }}
+
+)
+
+select
+    members.security_id,
+    members.session_idx,
+    members.mom_1 - sector_medians.median_mom_1 as sector_rel_mom_1,
+    {{ cross_sectional_rank('members.mom_1', 'members.session_idx') }} as mom_1_rank,
+    {{ cross_sectional_rank('members.mom_12_1', 'members.session_idx') }} as mom_12_1_rank,
+    {{ cross_sectional_rank('members.vol_60', 'members.session_idx') }} as vol_60_rank,
+    {{ cross_sectional_rank('members.adv_20_median', 'members.session_idx') }} as adv_20_rank,
+    {{ cross_sectional_rank('members.market_cap', 'members.session_idx') }} as size_rank
+from members
+left join sector_medians
+    on
+        members.session_idx = sector_medians.session_idx
+        and members.sector = sector_medians.sector

@@ -1,0 +1,166 @@
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+lagged as (
+
+    select
+        security_id,
+        spell,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        close,
+        close * capital_factor as close_adjusted,
+        high * capital_factor as high_adjusted,
+        low * capital_factor as low_adjusted,
+        lag(close * capital_factor) over in_spell as previous_close_adjusted,
+        {% for n in [14, 21, 30, 60, 90] -%}
+            lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from daily_grid
+    window in_spell as (partition by security_id, spell order by session_idx)
+
+),
+
+ranged as (
+
+    select
+        *,
+        -- greatest() skips NULLs, a missing quote must not
+        case
+            when high_adjusted is not null and low_adjusted is not null
+                then
+                    greatest(
+                        high_adjusted - low_adjusted,
+                        abs(high_adjusted - previous_close_adjusted),
+                        abs(low_adjusted - previous_close_adjusted)
+                    )
+        end as true_range
+    from lagged
+
+),
+
+rolled as (
+
+    select
+        security_id,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        close,
+        close_adjusted,
+        traded_lag_14,
+        traded_lag_21,
+        traded_lag_30,
+        traded_lag_60,
+        traded_lag_90,
+        stddev_samp(return_1d) over last_30 as deviation_30,
+        stddev_samp(return_1d) over last_60 as deviation_60,
+        stddev_samp(return_1d) over last_90 as deviation_90,
+        avg(power(least(return_1d, 0), 2)) over last_60 as downside_variance_60,
+        {{ rolling_skewness('return_1d', 'last_60') }} as skewness_60,
+        max(return_1d) over last_21 as highest_return_21,
+        avg(true_range) over last_14 as mean_true_range_14,
+        count(true_range) over last_14 as true_ranges_14
+    from ranged
+    window
+        last_14 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 13 preceding and current row
+        ),
+        last_21 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 20 preceding and current row
+        ),
+        last_30 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 29 preceding and current row
+        ),
+        last_60 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 59 preceding and current row
+        ),
+        last_90 as (
+            partition by security_id, spell
+            order by session_idx
+            rows between 89 preceding and current row
+        )
+
+),
+
+computed as (
+
+    select
+        security_id,
+        session_idx,
+        close,
+        {% for n in [30, 60, 90] -%}
+            case
+                when
+                    {{ unbroken(n) }}
+                    and spell_session > {{ n }}
+                    and {{ half_traded(n, 'traded_lag_' ~ n) }}
+                    then deviation_{{ n }}
+            end as vol_{{ n }},
+        {% endfor -%}
+        case
+            when
+                {{ unbroken(60) }}
+                and spell_session > 60
+                and {{ half_traded(60, 'traded_lag_60') }}
+                then sqrt(downside_variance_60)
+        end as downside_vol_60,
+        case
+            when
+                {{ unbroken(60) }}
+                and spell_session > 60
+                and {{ half_traded(60, 'traded_lag_60') }}
+                then skewness_60
+        end as skew_ret_60,
+        case
+            when
+                {{ unbroken(21) }}
+                and spell_session > 21
+                and {{ half_traded(21, 'traded_lag_21') }}
+                then highest_return_21
+        end as max_ret_21,
+        case
+            when
+                {{ unbroken(14) }}
+                and spell_session > 14
+                and true_ranges_14 = 14
+                and {{ half_traded(14, 'traded_lag_14') }}
+                then mean_true_range_14 / close_adjusted
+        end as atr_pct
+    from rolled
+
+)
+
+select
+    security_id,
+    session_idx,
+    vol_30,
+    vol_60,
+    vol_90,
+    {{ safe_divide('vol_30', 'vol_90') }} as vol_ratio_30_90,
+    downside_vol_60,
+    skew_ret_60,
+    max_ret_21,
+    atr_pct,
+    {% if market_var('price_basis') == 'raw' -%}
+        atr_pct * close
+    {%- else -%}
+        -- adjusted quotes know later splits, so a price level of that day does not exist
+        cast(null as double precision)
+    {%- endif %} as atr_14
+from computed

@@ -1,0 +1,223 @@
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+universe as (
+
+    select * from {{ ref('int_universe') }}
+
+),
+
+directory_daily as (
+
+    select * from {{ ref('int_directory_daily') }}
+
+),
+
+sector_versions as (
+
+    select * from {{ ref('int_sector_versions') }}
+
+),
+
+momentum_features as (
+
+    select * from {{ ref('int_momentum_features') }}
+
+),
+
+volatility_features as (
+
+    select * from {{ ref('int_volatility_features') }}
+
+),
+
+liquidity_features as (
+
+    select * from {{ ref('int_liquidity_features') }}
+
+),
+
+relative_features as (
+
+    select * from {{ ref('int_relative_features') }}
+
+),
+
+rank_features as (
+
+    select * from {{ ref('int_rank_features') }}
+
+),
+
+final as (
+
+    select
+        daily_grid.symbol,
+        daily_grid.trade_date,
+        daily_grid.security_id,
+        daily_grid.session_idx,
+        daily_grid.spell,
+        daily_grid.spell_session as sessions_of_history,
+        greatest(directory_daily.available_at, sector_versions.available_at) as max_available_at,
+        universe.kind,
+        sector_versions.sector,
+        daily_grid.close,
+        daily_grid.volume,
+        directory_daily.market_cap,
+        daily_grid.is_traded,
+        universe.is_universe_kind and universe.is_liquid_enough as is_in_universe,
+        daily_grid.is_suspect_break,
+        momentum_features.ret_1d,
+        momentum_features.mom_5,
+        momentum_features.mom_1,
+        momentum_features.mom_3,
+        momentum_features.mom_6,
+        momentum_features.mom_12,
+        momentum_features.mom_12_1,
+        momentum_features.sma_ratio,
+        momentum_features.price_to_sma_50,
+        momentum_features.price_to_sma_200,
+        momentum_features.trend_200,
+        momentum_features.sma200_slope,
+        momentum_features.sma200_slope_pos,
+        momentum_features.drawdown_252,
+        momentum_features.range_pos_20,
+        momentum_features.rsi_14,
+        momentum_features.gap_1d,
+        volatility_features.vol_30,
+        volatility_features.vol_60,
+        volatility_features.vol_90,
+        volatility_features.vol_ratio_30_90,
+        volatility_features.downside_vol_60,
+        volatility_features.skew_ret_60,
+        volatility_features.max_ret_21,
+        volatility_features.atr_pct,
+        volatility_features.atr_14,
+        liquidity_features.adv_20_median,
+        liquidity_features.adv_20_log,
+        liquidity_features.adv_zscore,
+        liquidity_features.volume_ratio_5_60,
+        liquidity_features.volume_skew_60,
+        liquidity_features.amihud_21,
+        liquidity_features.zero_ret_frac_60,
+        liquidity_features.traded_frac_60,
+        liquidity_features.turnover_21,
+        liquidity_features.price_log,
+        relative_features.mkt_ret_1d,
+        relative_features.beta_252,
+        relative_features.idio_vol_60,
+        momentum_features.mom_1 - relative_features.market_return_21d as rel_mom_1,
+        momentum_features.mom_3 - relative_features.market_return_63d as rel_mom_3,
+        rank_features.sector_rel_mom_1,
+        rank_features.mom_1_rank,
+        rank_features.mom_12_1_rank,
+        rank_features.vol_60_rank,
+        rank_features.adv_20_rank,
+        rank_features.size_rank
+    from daily_grid
+    inner join universe
+        on
+            daily_grid.security_id = universe.security_id
+            and daily_grid.session_idx = universe.session_idx
+    inner join momentum_features
+        on
+            daily_grid.security_id = momentum_features.security_id
+            and daily_grid.session_idx = momentum_features.session_idx
+    inner join volatility_features
+        on
+            daily_grid.security_id = volatility_features.security_id
+            and daily_grid.session_idx = volatility_features.session_idx
+    inner join liquidity_features
+        on
+            daily_grid.security_id = liquidity_features.security_id
+            and daily_grid.session_idx = liquidity_features.session_idx
+    inner join relative_features
+        on
+            daily_grid.security_id = relative_features.security_id
+            and daily_grid.session_idx = relative_features.session_idx
+    left join rank_features
+        on
+            daily_grid.security_id = rank_features.security_id
+            and daily_grid.session_idx = rank_features.session_idx
+    left join directory_daily
+        on
+            daily_grid.security_id = directory_daily.security_id
+            and daily_grid.session_idx = directory_daily.session_idx
+    left join sector_versions
+        on
+            daily_grid.security_id = sector_versions.security_id
+            and daily_grid.session_idx >= sector_versions.from_session_idx
+            and (
+                daily_grid.session_idx < sector_versions.before_session_idx
+                or sector_versions.before_session_idx is null
+            )
+
+)
+
+select
+    symbol,
+    trade_date,
+    security_id,
+    session_idx,
+    spell,
+    sessions_of_history,
+    max_available_at,
+    kind,
+    sector,
+    close,
+    volume,
+    market_cap,
+    is_traded,
+    is_in_universe,
+    is_suspect_break,
+    ret_1d,
+    mom_5,
+    mom_1,
+    mom_3,
+    mom_6,
+    mom_12,
+    mom_12_1,
+    sma_ratio,
+    price_to_sma_50,
+    price_to_sma_200,
+    trend_200,
+    sma200_slope,
+    sma200_slope_pos,
+    drawdown_252,
+    range_pos_20,
+    rsi_14,
+    gap_1d,
+    vol_30,
+    vol_60,
+    vol_90,
+    vol_ratio_30_90,
+    downside_vol_60,
+    skew_ret_60,
+    max_ret_21,
+    atr_pct,
+    atr_14,
+    adv_20_median,
+    adv_20_log,
+    adv_zscore,
+    volume_ratio_5_60,
+    volume_skew_60,
+    amihud_21,
+    zero_ret_frac_60,
+    traded_frac_60,
+    turnover_21,
+    price_log,
+    mkt_ret_1d,
+    beta_252,
+    idio_vol_60,
+    rel_mom_1,
+    rel_mom_3,
+    sector_rel_mom_1,
+    mom_1_rank,
+    mom_12_1_rank,
+    vol_60_rank,
+    adv_20_rank,
+    size_rank
+from final

@@ -1,0 +1,53 @@
+with prices as (
+
+    select * from {{ source('raw', 'prices') }}
+
+),
+
+known as (
+
+    select
+        {{ normalise_symbol('symbol') }} as symbol,
+        trade_date,
+        available_at,
+        loaded_at,
+        {{ finite('open') }} as open,
+        {{ finite('high') }} as high,
+        {{ finite('low') }} as low,
+        {{ finite('close') }} as close,
+        {{ finite('volume') }} as volume,
+        {{ finite('adj_close') }} as adj_close
+    from prices
+    where {{ known_by('available_at') }}
+
+),
+
+-- a later correction is a newer version of the same bar
+latest as (
+
+    select distinct on (symbol, trade_date)
+        symbol,
+        trade_date,
+        available_at,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        adj_close
+    from known
+    order by symbol, trade_date, available_at desc nulls last, loaded_at desc nulls last
+
+)
+
+select
+    symbol,
+    trade_date,
+    available_at,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    adj_close
+from latest
