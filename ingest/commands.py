@@ -1,0 +1,74 @@
+"""The commands `asxw load` and `asxw calendar`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import click
+
+from ingest.loader import LoadResult, load
+
+
+@click.command("load")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    required=True,
+    help="A shipped layout (asx, us, symbol_csv, sample) or the path of your own YAML file.",
+)
+@click.option(
+    "--received-at",
+    type=click.DateTime(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]),
+    default=None,
+    help="When the data arrived, market local time (default: now). Corrections count from then.",
+)
+@click.option("--raw-schema", default=None, help="Schema of the raw tables (default: the var).")
+@click.pass_context
+def load_command(
+    ctx: click.Context,
+    folder: Path,
+    layout: str,
+    received_at: dt.datetime | None,
+    raw_schema: str | None,
+) -> None:
+    """Load a folder of vendor files into the raw tables: all of it, or nothing.
+
+    Loading the same files again changes nothing. Rows that break the contract go to
+    raw.rejected_rows with the reason.
+    """
+    result = load(
+        folder,
+        layout,
+        ctx.obj["project_dir"],
+        target=ctx.obj["target"],
+        received_at=received_at,
+        raw_schema=raw_schema,
+        progress=lambda line: click.echo(line, err=True),
+    )
+    click.echo(report(result))
+
+
+def report(result: LoadResult) -> str:
+    """The counts of a load as a text table, and the most frequent reasons for rejections."""
+    head = ("table", "file", "read", "loaded", "unchanged", "rejected")
+    rows = [
+        (c.table, c.file, f"{c.read:,}", f"{c.loaded:,}", f"{c.unchanged:,}", f"{c.rejected:,}")
+        for c in result.counts
+    ]
+    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if n < 2 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [head, *rows]
+    ]
+    rejected = [
+        f"  {table}: {count:,} x {reason}"
+        for table, reasons in result.reasons.items()
+        for reason, count in reasons
+    ]
+    if rejected:
+        lines += ["", "Rejected rows are in rejected_rows. Most frequent reasons:", *rejected]
+    return "\n".join(lines)

@@ -1,0 +1,181 @@
+"""Clean rows into a raw table, by the rules of the contract: idempotent, nothing overwritten."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ml.contract import Table
+from ml.errors import AsxwError
+from ml.warehouse import DuckDBWarehouse
+
+SUPERSEDED = "changes a version that a later one in the same load replaces"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Rows per (file number, loaded or unchanged), and rows (no, reason) rejected on the way."""
+
+    counts: dict[tuple[int, str], int]
+    rejected: pa.Table
+
+
+def _list(columns: Sequence[str], prefix: str = "") -> str:
+    return ", ".join(f'{prefix}"{c}"' for c in columns)
+
+
+def _same(columns: Sequence[str], left: str, right: str) -> str:
+    """Null-safe equality of columns."""
+    tests = [f'{left}."{c}" is not distinct from {right}."{c}"' for c in columns]
+    return " and ".join(tests) or "true"
+
+
+def _equal(columns: Sequence[str], left: str, right: str) -> str:
+    return " and ".join(f'{left}."{c}" = {right}."{c}"' for c in columns)
+
+
+def merge(
+    warehouse: DuckDBWarehouse,
+    schema: str,
+    table: Table,
+    rows: pa.Table,
+    *,
+    source: str,
+    received_at: dt.datetime,
+    loaded_at: dt.datetime,
+) -> Merged:
+    """Merge checked rows, unique in the table's key, within the caller's transaction.
+
+    A versioned table gets a changed row as a new version known from `received_at`; any other table
+    has the row replaced and keeps its old form in replaced_rows.
+
+    Args:
+        warehouse: the warehouse, in a transaction.
+        schema: schema of the raw tables.
+        table: the raw table.
+        rows: no, file_no, merged, and the table's columns without those of the loader. A merged
+            row shares the fate of the row with its key.
+        source: the layout's name.
+        received_at: market local time; see above.
+        loaded_at: UTC.
+
+    Raises:
+        AsxwError: a correction would not be newer than the version it corrects.
+    """
+    target = f'"{schema}"."{table.name}"'
+    first = table.key[0]
+    warehouse.connection.register("arriving", rows)
+    warehouse.execute("create or replace temp table incoming as select * from arriving")
+    warehouse.connection.unregister("arriving")
+    warehouse.execute(
+        "create or replace temp table fate as select i.no, i.file_no, "
+        f"case when s.\"{first}\" is null then 'insert' "
+        f"when {_same(table.payload, 'i', 's')} then 'unchanged' else 'changed' end as status "
+        f"from incoming i left join {target} s on {_equal(table.key, 'i', 's')} "
+        "where not i.merged"
+    )
+    if table.versioned:
+        _version(warehouse, target, table, received_at)
+    else:
+        _replace(warehouse, schema, target, table, loaded_at)
+    columns = [c.name for c in table.columns if not c.loader]
+    known = [
+        "case when f.status = 'correction' then cast(? as timestamp) else i.\"available_at\" end"
+        if c == "available_at" and table.versioned
+        else f'i."{c}"'
+        for c in columns
+    ]
+    parameters: list[object] = [received_at] if table.versioned else []
+    warehouse.execute(
+        f"insert into {target} ({_list(columns)}, source, loaded_at) "
+        f"select {', '.join(known)}, ?, cast(? as timestamp) from incoming i "
+        "join fate f on f.no = i.no where f.status in ('insert', 'changed', 'correction') "
+        "order by i.no",
+        [*parameters, source, loaded_at],
+    )
+    return _outcome(warehouse, table)
+
+
+def _version(
+    warehouse: DuckDBWarehouse, target: str, table: Table, received_at: dt.datetime
+) -> None:
+    """Decide about rows whose key is stored with another payload."""
+    business = [k for k in table.key if k != "available_at"]
+    warehouse.execute(
+        f"create or replace temp table changed as select i.* from incoming i join fate f "
+        "on f.no = i.no where f.status = 'changed'"
+    )
+    if not warehouse.read_rows("select 1 from changed limit 1"):
+        return
+    warehouse.execute(
+        "create or replace temp table latest as select * from (select s.*, row_number() over "
+        f'(partition by {_list(business, "s.")} order by s."available_at" desc) as place '
+        f"from {target} s where exists (select 1 from changed c "
+        f"where {_equal(business, 'c', 's')})) ranked where place = 1"
+    )
+    warehouse.execute(
+        "create or replace temp table verdict as select c.no, "
+        f"case when {_same(table.payload, 'c', 'l')} then 'unchanged' "
+        f"when exists (select 1 from incoming i where {_equal(business, 'i', 'c')} "
+        'and i."available_at" > c."available_at" and not i.merged) then \'superseded\' '
+        "when l.\"available_at\" >= ? then 'too late' else 'correction' end as status "
+        f"from changed c join latest l on {_equal(business, 'l', 'c')}",
+        [received_at],
+    )
+    late = warehouse.read_rows(
+        f'select {_list(business, "c.")}, l."available_at" from verdict v '
+        f"join changed c on c.no = v.no join latest l on {_equal(business, 'l', 'c')} "
+        "where v.status = 'too late' order by c.no limit 1"
+    )
+    if late:
+        row = ", ".join(f"{k} {v}" for k, v in zip(business, late[0][:-1], strict=True))
+        raise AsxwError(
+            f"raw.{table.name}: the row {row} differs from the stored one, whose latest version "
+            f"is known since {late[0][-1]}, but the data is said to have arrived at {received_at}. "
+            "Give the time it really arrived with --received-at; nothing was loaded."
+        )
+    warehouse.execute("update fate set status = v.status from verdict v where v.no = fate.no")
+
+
+def _replace(
+    warehouse: DuckDBWarehouse, schema: str, target: str, table: Table, loaded_at: dt.datetime
+) -> None:
+    """Move the stored form of changed rows to replaced_rows."""
+    columns = [c.name for c in table.columns]
+    cells = ", ".join(f"'{c}', s.\"{c}\"" for c in columns)
+    changed = (
+        "select 1 from incoming i join fate f on f.no = i.no where f.status = 'changed' and "
+        + _equal(table.key, "i", "s")
+    )
+    if not warehouse.read_rows("select 1 from fate where status = 'changed' limit 1"):
+        return
+    warehouse.execute(
+        f'insert into "{schema}"."replaced_rows" (table_name, row_json, replaced_at) '
+        f"select ?, cast(json_object({cells}) as text), cast(? as timestamp) from {target} s "
+        f"where exists ({changed})",
+        [table.name, loaded_at],
+    )
+    warehouse.execute(f"delete from {target} as s where exists ({changed})")
+
+
+def _outcome(warehouse: DuckDBWarehouse, table: Table) -> Merged:
+    warehouse.execute(
+        "insert into fate select p.no, p.file_no, f.status from incoming p join incoming h on "
+        f"{_equal(table.key, 'h', 'p')} and not h.merged join fate f on f.no = h.no where p.merged"
+    )
+    counts = {
+        (int(row[0]), str(row[1])): int(row[2])
+        for row in warehouse.read_rows(
+            "select file_no, case when status = 'unchanged' then status else 'loaded' end, "
+            "count(*) from fate where status <> 'superseded' group by 1, 2"
+        )
+    }
+    rejected = warehouse.read_arrow(
+        "select no, ? as reason from fate where status = 'superseded'", [SUPERSEDED]
+    )
+    for name in ("incoming", "fate", "changed", "latest", "verdict"):
+        warehouse.execute(f"drop table if exists temp.{name}")
+    return Merged(counts, rejected)
