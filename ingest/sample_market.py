@@ -520,7 +520,7 @@ _ROLES: dict[int, Callable[[_Planner, int], None]] = {
     20: lambda s, i: s.real_move(i, "jump", late=True),
     23: lambda s, i: s.real_move(i, "crash", late=False),
     26: lambda s, i: s.suspension(i, 10, 45),
-    29: lambda s, i: s.suspension(i, 61, 90),
+    29: lambda s, i: s.suspension(i, 66, 90),
     32: lambda s, i: s.delisting(i, "takeover"),
     35: lambda s, i: s.delisting(i, "forgotten"),
     36: lambda s, i: s.delisting(i, "unknown"),
@@ -637,6 +637,9 @@ def _returns(
     market_shocks = p.rng("market vol").standard_normal((1, t))
     market_vol = 0.007 * np.exp(0.3 * _persistent(market_shocks, 0.97)[0])
     market = market_vol * p.rng("market").standard_normal(t)
+    if p.null:
+        # a market that happened to rise would favour calm companies; this one ends where it began
+        market -= market.mean()
     sector = 0.005 * p.rng("sectors").standard_normal((len(SECTORS), t))
     cluster = np.exp(0.3 * _persistent(p.rng("clusters").standard_normal((n, t)), 0.95))
     own_vol = c.vol[:, None] * cluster
@@ -652,6 +655,9 @@ def _returns(
     for event in plan.of("split", "consolidation", "crash", "jump", "bid"):
         # a small return of its own leaves the planted ratio readable in the quotes
         quiet[event.company, event.start] = 0.3
+    for event in plan.of("deferred_settlement"):
+        # the parent's quotes pause meanwhile, and the ratio is read across the pause
+        quiet[event.company, event.start : event.end + 2] = 0.15
     returns = np.clip(returns * quiet, -MAX_LOG_RETURN, MAX_LOG_RETURN)
     if not p.null:
         known = np.concatenate([latent[:, :1], latent[:, :-1]], axis=1)
@@ -966,21 +972,29 @@ def _period_ends(calendar: _Calendar) -> DayArray:
     return np.asarray(days[(days > calendar.days[0] - 920 * DAY) & (days < calendar.days[-1])])
 
 
+def _is_year_end(ends: DayArray) -> BoolArray:
+    return np.array([str(day)[5:7] == "06" for day in ends])
+
+
+def _reporting(p: SampleParameters, c: _Companies) -> BoolArray:
+    """Companies with fundamentals: most of those that are described as equities."""
+    return np.asarray((p.rng("reports").random(p.symbols) < 0.85) & (c.kind == "equity"))
+
+
 def _fundamentals(
     p: SampleParameters, calendar: _Calendar, c: _Companies, plan: _Plan, prices: _Prices
 ) -> pa.Table:
     ends = _period_ends(calendar)
-    reports = (p.rng("reports").random(p.symbols) < 0.85) & (c.kind == "equity")
     published, assumed = _publications(p, ends)
     versions = _versions(
-        p, calendar=calendar, c=c, reports=reports, published=published, assumed=assumed
+        p, calendar=calendar, c=c, reports=_reporting(p, c), published=published, assumed=assumed
     )
     i, j, at, factor, updated, is_assumed = versions
     figures = {name: m[i, j] for name, m in _accounts(p, calendar, c, prices, ends).items()}
 
     session = np.clip(calendar.session_before(at), c.first[i], c.last[i])
-    price = np.exp(np.log(c.price[i]))
-    price = np.where(np.isnan(prices.last_close[i, session]), price, prices.last_close[i, session])
+    quoted = prices.last_close[i, session]
+    price = np.where(np.isnan(quoted), c.price[i], quoted)
     shares = prices.shares[i, np.clip(calendar.session_until(ends[j]), c.first[i], c.last[i])]
     net_income = figures["net_income"] * factor
     revenue = figures["revenue"] * (1 + 0.3 * (factor - 1))
@@ -1018,7 +1032,6 @@ def _fundamentals(
         # some vendors write a NaN where others leave the value out
         holed = np.where(gaps[:, place] > 0.985, np.nan, values)
         numbers[name] = ("double precision", _nullable(holed, null))
-    is_year = np.array([str(day)[5:7] == "06" for day in ends])
     return _table(
         symbol=("text", _text(c.codes, plan.directory_code[i, np.maximum(session, 0)])),
         period_end=("date", ends[j]),
@@ -1026,7 +1039,7 @@ def _fundamentals(
         updated_at=("timestamp", updated),
         **numbers,
         shares_basis=("text", _text(("as filed",), np.zeros_like(i))),
-        period_type=("text", _text(("half", "year"), is_year[j].astype("int64"))),
+        period_type=("text", _text(("half", "year"), _is_year_end(ends)[j].astype("int64"))),
         available_at_assumed=("boolean", is_assumed),
         sector=("text", _text(SECTORS, c.sector[i])),
         industry=("text", pa.nulls(len(i), pa.string())),
@@ -1204,9 +1217,7 @@ HEADLINES: tuple[tuple[str, float, float], ...] = (
     ("Company Secretary Appointment/Resignation", 1, 0.0),
     ("Quarterly Activities/Appendix 5B Cash Flow Report", 4, 0.7),
     ("Quarterly Activities Report", 3, 0.8),
-    ("Half Year Results Announcement", 1.2, 1.0),
     ("Half Yearly Report and Accounts", 1, 0.9),
-    ("Preliminary Final Report", 1, 0.9),
     ("Full Year Statutory Accounts", 1, 0.5),
     ("Record full year profit", 0.5, 1.0),
     ("Trading Update - earnings below expectations", 0.5, 1.0),
@@ -1241,81 +1252,129 @@ HEADLINES: tuple[tuple[str, float, float], ...] = (
     ("Impairment of Assets", 0.3, 0.9),
     ("Appointment of Voluntary Administrator", 0.1, 1.0),
 )
-_EVENT_HEADLINES = {
-    "suspension": "Suspension from Quotation",
-    "delisting": "Removal from Official List",
-    "listing": "Admission to Official List",
-    "rename": "Change of Company Name and ASX Code",
-    "bid": "Takeover Offer at Premium",
-}
+# what a planted event says at half past eight: headline, and whether at its start or after its end
+_EVENT_HEADLINES: tuple[tuple[str, str, bool], ...] = (
+    ("suspension", "Suspension from Quotation", True),
+    ("suspension", "Reinstatement to Quotation", False),
+    ("delisting", "Removal from Official List", True),
+    ("listing", "Admission to Official List", True),
+    ("rename", "Change of Company Name and ASX Code", True),
+    ("bid", "Takeover Offer at Premium", True),
+)
+_REPORT_HEADLINES = ("Half Year Results Announcement", "Preliminary Final Report")
+
+
+class _Said(NamedTuple):
+    """Announcements: company, time, headline, price sensitive, and draws (n x 4) for the rest."""
+
+    company: IntArray
+    at: DayArray
+    headline: list[str]
+    sensitive: BoolArray
+    rest: FloatArray
 
 
 def _announcements(
     p: SampleParameters, calendar: _Calendar, c: _Companies, plan: _Plan
 ) -> pa.Table:
-    rng = p.rng("announcements")
-    per_session = np.where(np.isin(c.kind, ("etf", "fund")), 0.03, 0.16)
-    busy = np.exp(0.4 * p.rng("busy").standard_normal(p.symbols))
-    # one draw per company, one column per fact: the first companies of a larger market stay
-    count = p.rng("announcement counts").poisson(
-        per_session * busy * np.maximum(c.last - c.first + 1, 0)
+    parts = [
+        _everyday_announcements(p, calendar, c),
+        _event_announcements(calendar, plan),
+        _report_announcements(p, calendar, c),
+    ]
+    i = np.concatenate([part.company for part in parts])
+    at = np.concatenate([part.at for part in parts])
+    sensitive = np.concatenate([part.sensitive for part in parts])
+    rest = np.concatenate([part.rest for part in parts])
+    labels, headline = np.unique(
+        np.concatenate([part.headline for part in parts]), return_inverse=True
     )
+
+    # some arrive twice: alike in symbol, time and headline, told apart by the sequence
+    twice = np.repeat(np.arange(len(i)), 1 + (rest[:, 0] < 0.01))
+    twice = twice[at[twice] < _end_of_market(calendar)]
+    order = twice[np.lexsort((headline[twice], at[twice], i[twice]))]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = (
+        (np.diff(i[order]) != 0)
+        | (at[order][1:] != at[order][:-1])
+        | (np.diff(headline[order]) != 0)
+    )
+    group_start = np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))
+    session = np.maximum(calendar.session_until(at[order]), 0)
+    unscored = rest[order, 1] >= 0.12
+    confidence = np.round(0.5 + rest[order, 3] / 2, 3)
+    return _table(
+        symbol=("text", _text(c.codes, plan.directory_code[i[order], session])),
+        announced_at=("timestamp", at[order]),
+        headline=("text", _text(labels.tolist(), headline[order])),
+        sequence=("bigint", 1 + np.arange(len(order)) - group_start),
+        pages=("bigint", 1 + (rest[order, 3] ** 3 * 60).astype("int64")),
+        price_sensitive=("boolean", sensitive[order]),
+        sentiment=("double precision", _nullable(np.round(rest[order, 2] * 2 - 1, 3), unscored)),
+        confidence=("double precision", _nullable(confidence, unscored)),
+    )
+
+
+def _everyday_announcements(p: SampleParameters, calendar: _Calendar, c: _Companies) -> _Said:
+    per_session = np.where(c.equity, 0.16, 0.03)
+    busy = np.exp(0.4 * p.rng("busy").standard_normal(p.symbols))
+    sessions = c.last - c.first + 1
+    count = p.rng("announcement counts").poisson(per_session * busy * sessions)
     i = np.repeat(np.arange(p.symbols), count)
-    draws = rng.random((len(i), 10))
-    session = c.first[i] + (draws[:, 0] * (c.last - c.first + 1)[i]).astype("int64")
+    # a row of draws per announcement, company by company
+    draws = p.rng("announcements").random((len(i), 10))
     weights = np.cumsum([h[1] for h in HEADLINES]) / sum(h[1] for h in HEADLINES)
     headline = np.searchsorted(weights, draws[:, 1])
     part, within = draws[:, 2], draws[:, 3]
+    # half before the open, a third in the session, the rest after the close
     second = np.where(
         part < 0.5,
         27_000 + within * 9_000,
         np.where(part < 0.85, 36_000 + within * 22_500, 58_500 + within * 11_700),
     ).astype("int64")
-    weekend = (draws[:, 4] < 0.01).astype("int64") * 3
-    sensitive = draws[:, 5] < np.array([h[2] for h in HEADLINES])[headline]
+    session = c.first[i] + (draws[:, 0] * sessions[i]).astype("int64")
+    # three days after a session is often a day without one
+    days = calendar.days[session] + np.where(draws[:, 4] < 0.01, 3, 0) * DAY
+    return _Said(
+        company=i,
+        at=np.asarray(_at(days, 0) + second * SECOND),
+        headline=[HEADLINES[h][0] for h in headline],
+        sensitive=draws[:, 5] < np.array([h[2] for h in HEADLINES])[headline],
+        rest=draws[:, 6:],
+    )
 
-    # the planted events say so, at half past eight
-    planted = [e for e in plan.events if e.name in _EVENT_HEADLINES]
-    labels = [h[0] for h in HEADLINES] + list(_EVENT_HEADLINES.values())
-    names = list(_EVENT_HEADLINES)
-    i = np.concatenate([i, np.array([e.company for e in planted], dtype="int64")])
-    session = np.concatenate([session, np.array([e.start for e in planted], dtype="int64")])
-    offset = len(HEADLINES)
-    said = np.array([offset + names.index(e.name) for e in planted], dtype="int64")
-    headline = np.concatenate([headline, said])
-    second = np.concatenate([second, np.full(len(planted), 30_600)])
-    weekend = np.concatenate([weekend, np.zeros(len(planted), dtype="int64")])
-    sensitive = np.concatenate([sensitive, np.ones(len(planted), dtype=bool)])
 
-    # some arrive twice: alike in symbol, time and headline, told apart by the sequence
-    rest = np.concatenate([draws[:, 6:], np.full((len(planted), 4), 0.3)])
-    twice = np.repeat(np.arange(len(i)), 1 + (rest[:, 0] < 0.01))
-    stamp = _at(calendar.days[session] + weekend * DAY, 0) + second * SECOND
-    order = twice[np.lexsort((headline[twice], stamp[twice], i[twice]))]
-    same = np.zeros(len(order), dtype="int64")
-    for back in (1, 2, 3):
-        alike = np.zeros(len(order), dtype=bool)
-        alike[back:] = (
-            (i[order][back:] == i[order][:-back])
-            & (stamp[order][back:] == stamp[order][:-back])
-            & (headline[order][back:] == headline[order][:-back])
-        )
-        same += alike
-    keep = stamp[order] < _end_of_market(calendar)
-    order, same = order[keep], same[keep]
-    scored = rest[order, 1] < 0.12
-    return _table(
-        symbol=("text", _text(c.codes, plan.directory_code[i[order], session[order]])),
-        announced_at=("timestamp", stamp[order]),
-        headline=("text", _text(labels, headline[order])),
-        sequence=("bigint", 1 + same),
-        pages=("bigint", 1 + (rest[order, 3] ** 3 * 60).astype("int64")),
-        price_sensitive=("boolean", sensitive[order]),
-        sentiment=("double precision", _nullable(np.round(rest[order, 2] * 2 - 1, 3), ~scored)),
-        confidence=(
-            "double precision",
-            _nullable(np.round(0.5 + rest[order, 3] / 2, 3), ~scored),
-        ),
+def _event_announcements(calendar: _Calendar, plan: _Plan) -> _Said:
+    said = [
+        (event.company, event.start if at_start else event.end + 1, headline)
+        for name, headline, at_start in _EVENT_HEADLINES
+        for event in plan.of(name)
+    ]
+    said = [(i, t, headline) for i, t, headline in said if t < len(calendar.days)]
+    return _Said(
+        company=np.array([i for i, _, _ in said], dtype="int64"),
+        at=_at(calendar.days[np.array([t for _, t, _ in said], dtype="int64")], 8 * 60 + 30),
+        headline=[headline for _, _, headline in said],
+        sensitive=np.ones(len(said), dtype=bool),
+        rest=np.full((len(said), 4), 0.5),
+    )
+
+
+def _report_announcements(p: SampleParameters, calendar: _Calendar, c: _Companies) -> _Said:
+    """The day a report is out, where the time of its publication is known."""
+    ends = _period_ends(calendar)
+    published, assumed = _publications(p, ends)
+    first, last = calendar.days[c.first], calendar.days[c.last] + DAY
+    out = _reporting(p, c)[:, None] & ~assumed
+    out &= (published >= first[:, None]) & (published < last[:, None])
+    i, j = np.nonzero(out)
+    return _Said(
+        company=i,
+        at=published[i, j],
+        headline=[_REPORT_HEADLINES[k] for k in _is_year_end(ends)[j].astype(int)],
+        sensitive=np.ones(len(i), dtype=bool),
+        rest=np.full((len(i), 4), 0.7),
     )
 
 
