@@ -591,6 +591,9 @@ def _prices(p: SampleParameters, c: _Companies, plan: _Plan) -> _Prices:
             at = deferred.get(i, at)
             split[i, at:] *= event.ratio
             least, most = (0.004, 0.02) if event.ratio < 1 else (8.0, 60.0)
+            if i in deferred:
+                # on finer ticks, because the ratio is read from quotes some sessions apart
+                least = 0.012
         elif event.verdict:
             least, most = 0.4, 3.0
         else:
