@@ -260,12 +260,6 @@ class Mapper:
     def _where(self, place: str) -> str:
         return f"Layout {self.layout.path}, {self.table.name}, {self.entry.label}: {place}"
 
-    def _type(self, sql: str, relation: str, place: str) -> str:
-        try:
-            return self.staging.describe(f"select ({sql}) as v from {relation}")["v"]
-        except duckdb.Error as error:
-            raise AsxwError(f"{self._where(place)}: {sql}: {str(error).strip()}") from error
-
     def check_groups(self, source: Source) -> None:
         """Bind every expression against the columns of every file, before anything is read.
 
@@ -283,6 +277,14 @@ class Mapper:
         for group in source.groups:
             for name, expression in self.entry.columns.items():
                 self._bind(name, expression, group)
+
+    def _lacks(self, file: str, missing: str, name: str, columns: Mapping[str, str]) -> AsxwError:
+        has = ", ".join(c for c in columns if c not in (ID, FILE))
+        return AsxwError(
+            f"{file} has no column {missing}, which the layout {self.layout.path.name} takes for "
+            f"{self.table.name}.{name}. There are: {has}. Correct the layout, mark the column "
+            "optional in it, or deliver the file again; nothing was loaded."
+        )
 
     def _bind(self, name: str, expression: Expression, group: Group) -> None:
         columns = {**dict.fromkeys(_pseudo(group.files), "VARCHAR"), **group.columns}
@@ -303,13 +305,7 @@ class Mapper:
                 ) from error
             if expression.optional:
                 return
-            file = group.files[0].name
-            raise AsxwError(
-                f"{file} has no column {missing}, which the layout {self.layout.path.name} takes "
-                f"for {self.table.name}.{name}. The file has: {', '.join(group.columns)}. Correct "
-                "the layout, mark the column optional in it, or deliver the file again; nothing "
-                "was loaded."
-            ) from error
+            raise self._lacks(group.files[0].name, missing, name, group.columns) from error
         except duckdb.Error as error:
             raise AsxwError(
                 f"{self._where(name)}: {expression.sql}: {str(error).strip()}"
@@ -346,8 +342,10 @@ class Mapper:
             self.staging.connection.execute(f"create table {name} as {self.entry.query}")
         except duckdb.Error as error:
             missing = _missing_column(error)
-            known = f" The file has no column {missing}." if missing else ""
-            raise AsxwError(f"{self._where('query')}: {str(error).strip()}{known}") from error
+            if missing is not None:
+                columns = self.staging.describe("select * from input")
+                raise self._lacks(self.entry.label, missing, "query", columns) from error
+            raise AsxwError(f"{self._where('query')}: {str(error).strip()}") from error
         columns = self.staging.describe(f"select * from {name}")
         if not {ID, FILE} <= set(columns):
             raise AsxwError(
@@ -431,8 +429,11 @@ class Mapper:
         try:
             kind = self.staging.describe(f"{steps} select ({expression.sql}) as v from {relation}")
         except duckdb.Error as error:
-            if expression.optional and _missing_column(error):
+            missing = _missing_column(error)
+            if missing is not None and expression.optional:
                 return _Cell([], f"null::{column.data_type}", "false", "")
+            if missing is not None:
+                raise self._lacks(self.entry.label, missing, column.name, columns) from error
             raise AsxwError(
                 f"{self._where(column.name)}: {expression.sql}: {str(error).strip()}"
             ) from error

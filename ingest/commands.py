@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ingest.calendar import SEED, write_sessions
 from ingest.loader import LoadResult, load
 
 
@@ -72,3 +73,11 @@ def report(result: LoadResult) -> str:
     if rejected:
         lines += ["", "Rejected rows are in rejected_rows. Most frequent reasons:", *rejected]
     return "\n".join(lines)
+
+
+@click.command("calendar")
+@click.pass_context
+def calendar_command(ctx: click.Context) -> None:
+    """Write seeds/market_sessions.csv again from the exchanges' calendars."""
+    path = ctx.obj["project_dir"] / SEED
+    click.echo(f"{write_sessions(path):,} sessions written to {path}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pyarrow as pa
 
 from ingest.checks import INPUT, MERGED, REASON, Mapper, create_macros
@@ -76,6 +78,7 @@ def load(
     folder: Path,
     layout_name: str,
     project_dir: Path,
+    *,
     target: str | None = None,
     received_at: dt.datetime | None = None,
     raw_schema: str | None = None,
@@ -104,14 +107,35 @@ def load(
         raise AsxwError(f"{folder} is not a folder. Name the folder that holds the files.")
     times = _times(layout, received_at)
     schema = raw_schema or str(project_vars(project_dir)["raw_schema"])
-    with Staging(folder) as staging:
+    with Staging(folder.resolve()) as staging:
         plans = _plan(staging, layout, contract)
-        with open_warehouse(project_dir, target) as warehouse, warehouse.transaction():
+        with (
+            _explained(),
+            open_warehouse(project_dir, target) as warehouse,
+            warehouse.transaction(),
+        ):
             warehouse.create_tables(schema, contract)
-            job = _Load(staging, warehouse, layout, contract, schema, times, progress)
+            job = _Load(
+                staging,
+                warehouse,
+                layout,
+                contract=contract,
+                schema=schema,
+                times=times,
+                progress=progress,
+            )
             for name, table_plans in plans.items():
                 job.run(contract[name], table_plans)
             return job.result
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A failure of the database (a full disk, too little memory) as one clear text."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise AsxwError(f"The load stopped and nothing was loaded: {str(error).strip()}") from error
 
 
 def _times(layout: Layout, received_at: dt.datetime | None) -> _Times:
@@ -160,6 +184,7 @@ class _Load:
         staging: Staging,
         warehouse: DuckDBWarehouse,
         layout: Layout,
+        *,
         contract: Mapping[str, Table],
         schema: str,
         times: _Times,
@@ -173,10 +198,12 @@ class _Load:
         self.times = times
         self.progress = progress
         self.result = LoadResult(uuid.uuid4().hex)
+        self._file_numbers: list[int] = []
 
     def run(self, table: Table, plans: list[_Plan]) -> None:
         """Read, check and merge one table."""
         self._create_staged(table)
+        self._file_numbers = []
         for number, plan in enumerate(plans):
             self._stage(table, plan, number)
         self._reject_repeats(table)
@@ -192,15 +219,15 @@ class _Load:
         if merged.rejected.num_rows:
             self.staging.connection.register("late", merged.rejected)
             self.staging.connection.execute(
-                f"update staged set {REASON} = late.reason from late where staged.rowid = late.no"
+                f"update __staged set {REASON} = late.reason from late "
+                "where __staged.rowid = late.no"
             )
             self.staging.connection.unregister("late")
         self._write_rejects(table)
         self._count(table, merged.counts)
         for number in range(len(plans)):
-            self.staging.connection.execute(f"drop view if exists input_{number}")
-            self.staging.connection.execute(f"drop table if exists source_{number}")
-        self.staging.connection.execute("delete from malformed")
+            self.staging.connection.execute(f"drop table if exists __source_{number}")
+        self.staging.connection.execute("delete from __malformed")
         total = self.result.total(table.name)
         self.progress(
             f"{table.name}: {total.read:,} read, {total.loaded:,} loaded, "
@@ -212,7 +239,7 @@ class _Load:
             f"{quoted(c.name)} {c.data_type}" for c in table.columns if not c.loader
         )
         self.staging.connection.execute(
-            f"create or replace table staged ({INPUT} integer, {ID} bigint, {FILE} integer, "
+            f"create or replace table __staged ({INPUT} integer, {ID} bigint, {FILE} integer, "
             f"{columns}, {REASON} text, {MERGED} boolean)"
         )
 
@@ -221,27 +248,28 @@ class _Load:
         mapper = Mapper(staging, self.layout, plan.entry, table)
         create_macros(staging, self.layout, plan.entry.values)
         first = len(staging.files)
-        source_table = f"source_{number}"
+        source_table = f"__source_{number}"
         if plan.source is None:
             staging.load_rows(plan.entry, self.layout.path.name, source_table)
         else:
             staging.load(plan.source, source_table)
         last = len(staging.files)
+        self._file_numbers.extend(range(first, last))
         for name, lookup in plan.lookups.items():
-            staging.load(lookup, f"lookup_{name}")
+            staging.load(lookup, f"__lookup_{name}")
             staging.connection.execute(
                 f"create or replace view {quoted(name)} as "
-                f"select * exclude ({FILE}) from lookup_{name}"
+                f"select * exclude ({FILE}) from __lookup_{name}"
             )
         columns = staging.describe(f"select * exclude ({FILE}) from {source_table}")
         mapper.view(source_table, columns, first, last)
-        relation = mapper.relation(f"queried_{number}")
-        mapper.map(relation, "staged", number, self.times.received_at.date())
+        relation = mapper.relation(f"__queried_{number}")
+        mapper.map(relation, "__staged", number, self.times.received_at.date())
         staging.connection.execute("drop view input")
-        staging.connection.execute(f"drop table if exists queried_{number}")
+        staging.connection.execute(f"drop table if exists __queried_{number}")
         for name in plan.lookups:
             staging.connection.execute(f"drop view {quoted(name)}")
-            staging.connection.execute(f"drop table lookup_{name}")
+            staging.connection.execute(f"drop table __lookup_{name}")
 
     def _reject_repeats(self, table: Table) -> None:
         """One row per key stays: identical repeats keep the first, conflicting ones none."""
@@ -249,46 +277,47 @@ class _Load:
         payload = ", ".join(quoted(c) for c in table.payload) or "0"
         good = f"{REASON} is null and not {MERGED}"
         self.staging.connection.execute(
-            f"create or replace temp table repeated as select {keys}, "
-            f"count(distinct row({payload})) as variants from staged "
+            f"create or replace temp table __repeated as select {keys}, "
+            f"count(distinct row({payload})) as variants from __staged "
             f"where {good} group by {keys} having count(*) > 1"
         )
         self.staging.connection.execute(
-            f"update staged set {REASON} = r.reason from ("
+            f"update __staged set {REASON} = r.reason from ("
             "select rowid as no, case when variants > 1 then 'conflicting rows with the same key' "
             f"when row_number() over (partition by {keys} order by {INPUT}, {ID}) > 1 "
             "then 'duplicate row' end as reason "
-            f"from (select s.rowid, s.*, r.variants from staged s join repeated r using ({keys}) "
-            f"where {good})) r where staged.rowid = r.no and r.reason is not null"
+            "from (select s.rowid, s.*, r.variants from __staged s "
+            f"join __repeated r using ({keys}) where {good})) r "
+            "where __staged.rowid = r.no and r.reason is not null"
         )
         host = " and ".join(f"h.{quoted(k)} = s.{quoted(k)}" for k in table.key)
         self.staging.connection.execute(
-            f"update staged set {REASON} = 'the row it belongs to was rejected' from ("
-            f"select s.rowid as no from staged s where s.{MERGED} and s.{REASON} is null and not "
-            f"exists (select 1 from staged h where {host} and h.{REASON} is null "
-            f"and not h.{MERGED})) lost where staged.rowid = lost.no"
+            f"update __staged set {REASON} = 'the row it belongs to was rejected' from ("
+            f"select s.rowid as no from __staged s where s.{MERGED} and s.{REASON} is null and not "
+            f"exists (select 1 from __staged h where {host} and h.{REASON} is null "
+            f"and not h.{MERGED})) lost where __staged.rowid = lost.no"
         )
 
     def _clean_rows(self, table: Table) -> pa.Table:
         columns = ", ".join(quoted(c.name) for c in table.columns if not c.loader)
         return self.staging.connection.sql(
             f"select rowid as no, {FILE} as file_no, {MERGED} as merged, {columns} "
-            f"from staged where {REASON} is null"
+            f"from __staged where {REASON} is null"
         ).to_arrow_table()
 
     def _write_rejects(self, table: Table) -> None:
         """Rejected rows as they were read, kept once however often they are delivered."""
         inputs = self.staging.rows(
-            f"select distinct {INPUT} from staged where {REASON} is not null order by 1"
+            f"select distinct {INPUT} from __staged where {REASON} is not null order by 1"
         )
         selects = [self._rejected_sql(int(str(row[0]))) for row in inputs]
         selects.append(
             "select file_no, position as row_number, "
-            "to_json(struct_pack(line := line))::text as row_json, reason from malformed "
-            "where owner like 'source_%'"
+            "to_json(struct_pack(line := line))::text as row_json, reason from __malformed "
+            "where starts_with(owner, '__source_')"
         )
         self.staging.connection.execute(
-            "create or replace temp table rejects as " + " union all ".join(selects)
+            "create or replace temp table __rejects as " + " union all ".join(selects)
         )
         names = [(n, f.name) for n, f in enumerate(self.staging.files)]
         listed = ", ".join(f"({n}, {literal(name)})" for n, name in names)
@@ -299,39 +328,39 @@ class _Load:
             f"select {literal(table.name)} as table_name, {literal(self.layout.name)} as source, "
             "f.file_name, r.row_number, r.row_json, r.reason, row_number() over "
             "(partition by r.row_json, r.reason order by r.file_no, r.row_number) as occurrence "
-            f"from rejects r join (values {listed}) as f(file_no, file_name) using (file_no)) "
+            f"from __rejects r join (values {listed}) as f(file_no, file_name) using (file_no)) "
             "order by file_name, row_number"
         ).to_arrow_table()
         ledger = self.contract["rejected_rows"]
-        self.warehouse.connection.register("rejects", rows)
+        self.warehouse.connection.register("__rejects", rows)
         name = f'"{self.schema}".{ledger.name}'
         self.warehouse.execute(
-            f"insert into {name} ({', '.join(rows.column_names)}) select r.* from rejects r "
+            f"insert into {name} ({', '.join(rows.column_names)}) select r.* from __rejects r "
             f"where not exists (select 1 from {name} s where s.reject_id = r.reject_id)"
         )
-        self.warehouse.connection.unregister("rejects")
+        self.warehouse.connection.unregister("__rejects")
         self.result.reasons[table.name] = [
             (str(r[0]), int(str(r[1])))
             for r in self.staging.rows(
-                "select reason, count(*) from rejects group by 1 order by 2 desc, 1 "
+                "select reason, count(*) from __rejects group by 1 order by 2 desc, 1 "
                 f"limit {TOP_REASONS}"
             )
         ]
 
     def _rejected_sql(self, number: int) -> str:
         """Rejected rows of one input: file, position counting malformed lines, JSON, reason."""
-        source = f"source_{number}"
+        source = f"__source_{number}"
         columns = self.staging.describe(f"select * exclude ({FILE}) from {source}")
         cells = ", ".join(f"{quoted(c)} := s.{quoted(c)}" for c in columns)
         return (
             f"select r.{FILE} as file_no, r.{ID} - b.base + 1 + coalesce(m.before, 0) "
             f"as row_number, to_json(struct_pack({cells}))::text as row_json, "
-            f"r.{REASON} as reason from (select * from staged where {INPUT} = {number} "
+            f"r.{REASON} as reason from (select * from __staged where {INPUT} = {number} "
             f"and {REASON} is not null) r join {source} s on s.rowid = r.{ID} "
             f"join (select {FILE}, min(rowid) as base from {source} group by 1) b "
             f"on b.{FILE} = r.{FILE} asof left join (select file_no, before, "
             "position - before as good_before from (select file_no, position, row_number() "
-            f"over (partition by file_no order by position) as before from malformed "
+            f"over (partition by file_no order by position) as before from __malformed "
             f"where owner = '{source}')) m on m.file_no = r.{FILE} "
             f"and r.{ID} - b.base >= m.good_before"
         )
@@ -342,13 +371,14 @@ class _Load:
             int(str(r[0])): (int(str(r[1])), int(str(r[2])))
             for r in self.staging.rows(
                 "select file_no, sum(n)::bigint, sum(bad)::bigint from ("
-                f"select {FILE} as file_no, count(*) as n, count({REASON}) as bad from staged "
-                "group by 1 union all select file_no, count(*), count(*) from malformed "
-                "where owner like 'source_%' group by 1) group by 1 order by 1"
+                f"select {FILE} as file_no, count(*) as n, count({REASON}) as bad from __staged "
+                "group by 1 union all select file_no, count(*), count(*) from __malformed "
+                "where starts_with(owner, '__source_') group by 1) group by 1 order by 1"
             )
         }
         by_name: dict[str, list[int]] = {}
-        for number, (n, rejected) in read.items():
+        for number in self._file_numbers:
+            n, rejected = read.get(number, (0, 0))
             loaded = merged.get((number, "loaded"), 0)
             unchanged = merged.get((number, "unchanged"), 0)
             if n != loaded + unchanged + rejected:

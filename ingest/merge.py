@@ -105,7 +105,7 @@ def _version(
     """Decide about rows whose key is stored with another payload."""
     business = [k for k in table.key if k != "available_at"]
     warehouse.execute(
-        f"create or replace temp table changed as select i.* from incoming i join fate f "
+        "create or replace temp table changed as select i.* from incoming i join fate f "
         "on f.no = i.no where f.status = 'changed'"
     )
     if not warehouse.read_rows("select 1 from changed limit 1"):

@@ -172,7 +172,7 @@ class Staging:
         ):
             self.connection.execute(f"set {setting}")
         self.connection.execute(
-            "create table malformed "
+            "create table __malformed "
             "(owner text, file_no integer, position bigint, line text, reason text)"
         )
 
@@ -320,7 +320,7 @@ class Staging:
             f"when '{kind}' then {literal(reason)}" for kind, reason in _MALFORMED.items()
         )
         self.connection.execute(
-            f"insert into malformed select '{table}', f.file_no, e.line - f.header_lines, "
+            f"insert into __malformed select '{table}', f.file_no, e.line - f.header_lines, "
             "ltrim(first(e.csv_line), chr(10) || chr(13)), "
             f"first(case e.error_type::text {reasons} "
             "else 'malformed line: ' || lower(e.error_type::text) end) "

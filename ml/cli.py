@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ingest.commands import load_command
+from ingest.commands import calendar_command, load_command
 from ingest.sample_commands import sample_market_command
 from ml.commands import export_command, score_command, train_command
 from ml.errors import AsxwError
@@ -39,6 +39,7 @@ def main(ctx: click.Context, project_dir: Path, target: str | None) -> None:
 
 
 main.add_command(load_command)
+main.add_command(calendar_command)
 main.add_command(sample_market_command)
 main.add_command(train_command)
 main.add_command(score_command)

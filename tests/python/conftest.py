@@ -1,0 +1,34 @@
+"""Fixtures for every test: the project with a warehouse of its own, and the real data's folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project folder, with profiles.yml pointing at tmp_path/warehouse.duckdb."""
+    for name in ("DBT_PROFILES_DIR", "ASXW_TARGET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ASXW_DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
+    return PROJECT
+
+
+@pytest.fixture
+def warehouse_path(project_dir: Path, tmp_path: Path) -> Path:
+    """The DuckDB file of `project_dir`; it exists after the first load."""
+    return tmp_path / "warehouse.duckdb"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real market data; the test is skipped where there is none."""
+    folder = Path(os.environ.get("ASXW_REAL_DATA", str(PROJECT.parent / "shared" / "data")))
+    if not folder.is_dir():
+        pytest.skip(f"no real market data in {folder} (ASXW_REAL_DATA names the folder)")
+    return folder
