@@ -91,9 +91,13 @@ select
     market_return_21d,
     market_return_63d,
     beta_252,
-    -- var(r - b m) = var(r) - 2 b cov(r, m) + b^2 var(m), with the current row's beta for all 60
+    -- var(r - b m) = var(r) - 2 b cov(r, m) + b^2 var(m), with the current row's beta for all 60;
+    -- greatest() skips NULLs, so an unknown beta is asked for by name
     case
-        when pairs_60 = 60 and {{ half_traded(60, 'traded_lag_60') }}
+        when
+            beta_252 is not null
+            and pairs_60 = 60
+            and {{ half_traded(60, 'traded_lag_60') }}
             then
                 sqrt(
                     greatest(

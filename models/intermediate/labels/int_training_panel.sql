@@ -1,7 +1,9 @@
 {#
   What the model learns from: traded rows of the universe with a label. Features and context columns
-  come from the dictionary; the latest tables have no part in it.
+  come from the dictionary; the latest tables have no part in it. A view: it is read once, in full.
 #}
+{{ config(materialized='view') }}
+
 with features_daily as (
 
     select * from {{ ref('fct_features_daily') }}

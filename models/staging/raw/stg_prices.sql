@@ -1,3 +1,9 @@
+{#
+  A table, unlike the other staging models: several models read it, and finding the latest version of
+  every bar is the one thing here that costs.
+#}
+{{ config(materialized='table') }}
+
 with prices as (
 
     select * from {{ source('raw', 'prices') }}
