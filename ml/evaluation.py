@@ -2,7 +2,7 @@
 
 Pooled statistics mix days; statistics per session compare only what could be bought on the same
 day. Both are given, because their difference is memory of dates, or market timing. Means over
-sessions carry a fixed-b interval, pooled statistics a bootstrap over whole sessions: see
+sessions carry a fixed-b interval, pooled statistics a bootstrap over blocks of sessions: see
 `ml/intervals.py`.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ml.config import EvaluationSettings
-from ml.intervals import mean_interval, percentile_interval, stationary_bootstrap
+from ml.intervals import Resampling, bootstrap_interval, mean_interval, resample_sessions
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -229,7 +229,6 @@ class _Sample:
     session_fold: Indices
     outcomes: Outcomes
     return_ranks: Floats
-    draws: dict[int, Floats] = field(default_factory=dict)
 
     @property
     def sessions(self) -> int:
@@ -258,10 +257,16 @@ class _Scope:
     number: int
     sessions: Mask
     rows: Mask
-    draws: Floats | None
+    draws: Resampling | None
 
 
-def _scopes(sample: _Sample, settings: EvaluationSettings) -> list[_Scope]:
+def _scopes(
+    sample: _Sample,
+    settings: EvaluationSettings,
+    horizon: int,
+    known: dict[int, Resampling | None],
+) -> list[_Scope]:
+    """All sessions and each fold; `known` keeps the draws by number of sessions."""
     scopes = []
     for number in [POOLED, *np.unique(sample.session_fold).tolist()]:
         sessions = (
@@ -270,11 +275,16 @@ def _scopes(sample: _Sample, settings: EvaluationSettings) -> list[_Scope]:
             else sample.session_fold == number
         )
         length = int(sessions.sum())
-        if length not in sample.draws and length >= settings.mean_block:
-            sample.draws[length] = stationary_bootstrap(
-                length, settings.replicates, settings.mean_block, settings.seed
+        if length not in known:
+            known[length] = resample_sessions(
+                length,
+                settings.replicates,
+                settings.mean_block,
+                horizon=horizon,
+                confidence=settings.confidence,
+                seed=settings.seed,
             )
-        scopes.append(_Scope(number, sessions, sessions[sample.codes], sample.draws.get(length)))
+        scopes.append(_Scope(number, sessions, sessions[sample.codes], known[length]))
     return scopes
 
 
@@ -362,8 +372,13 @@ class _Collector:
         value = centre if exact is None else exact
         interval = (math.nan, math.nan)
         if self.scope.draws is not None and math.isfinite(value):
-            interval = percentile_interval(
-                statistic(self.scope.draws @ sums), value, centre, self.settings.confidence
+            draws = self.scope.draws
+            interval = bootstrap_interval(
+                statistic(draws.counts @ sums),
+                value,
+                centre,
+                draws.stretch,
+                self.settings.confidence,
             )
         self.add(name, value, interval, n)
 
@@ -525,16 +540,16 @@ def evaluate(
         differences: pairs of predictor names, first less second.
 
     Returns:
-        One entry per predictor, fold (0: all rows), segment and metric that is defined. A
-        bootstrap interval needs as many sessions as its mean block, and is then still too narrow
-        for a single fold, which holds one or two blocks: quote fold 0.
+        One entry per predictor, fold (0: all rows), segment and metric that is defined. Fewer
+        sessions than two horizons give a value without an interval.
     """
     metrics: list[Metric] = []
+    draws: dict[int, Resampling | None] = {}
     for segment, inside in segments.items():
         if not inside.any():
             continue
         sample = _sample(outcomes, inside, segment)
-        scopes = _scopes(sample, settings)
+        scopes = _scopes(sample, settings, horizon, draws)
         series = {p.name: _series(sample, p, settings.minimum_rows) for p in predictors}
         for predictor in predictors:
             for scope in scopes:

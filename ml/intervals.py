@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,16 @@ def mean_interval(series: Floats, horizon: int, confidence: float = 0.95) -> tup
     return mean - half, mean + half
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """Draws of a stationary bootstrap over sessions."""
+
+    counts: Floats
+    """How often each session is drawn, per replicate (R, T)."""
+    stretch: float
+    """Factor that gives the percentile interval its size under overlapping labels."""
+
+
 def stationary_bootstrap(length: int, replicates: int, mean_block: float, seed: int) -> Floats:
     """How often each session is drawn, per replicate (replicates, length).
 
@@ -71,20 +82,71 @@ def stationary_bootstrap(length: int, replicates: int, mean_block: float, seed: 
     return counts.reshape(replicates, length).astype(np.float64)
 
 
-def percentile_interval(
-    replicates: Floats, value: float, centre: float, confidence: float = 0.95
+def overlap_stretch(
+    counts: Floats, horizon: int, confidence: float, seed: int, simulations: int = 2000
+) -> float:
+    """How much wider than its percentiles a bootstrap interval must be.
+
+    With few blocks in a series, replicates spread less than the statistic itself: at 21 sessions
+    of overlap and blocks of 42, a plain 95 % interval misses the truth 40 % of the time over 77
+    sessions and 10 % over 850. The factor is measured, in the manner of fixed-b critical values,
+    on simulated series whose truth is known: white noise summed over `horizon` sessions, which is
+    the dependence that overlapping labels have by construction, resampled with the same draws.
+
+    Args:
+        counts: draws (R, T).
+        horizon: sessions over which neighbouring values overlap.
+        confidence: of the interval.
+        seed: of the simulation.
+        simulations: simulated series.
+    """
+    length = counts.shape[1]
+    rng = np.random.default_rng([seed, length, horizon])
+    noise = np.cumsum(rng.normal(size=(length + horizon, simulations)), axis=0)
+    series = noise[horizon:] - noise[:-horizon]
+    spread = (counts @ series / length).std(axis=0)
+    studentised = np.abs(series.mean(axis=0)) / spread
+    normal = float(stats.norm.ppf(0.5 + confidence / 2))
+    return max(1.0, float(np.quantile(studentised, confidence)) / normal)
+
+
+def resample_sessions(
+    length: int,
+    replicates: int,
+    mean_block: float,
+    *,
+    horizon: int,
+    confidence: float,
+    seed: int,
+) -> Resampling | None:
+    """Draws and their stretch for a series of this length.
+
+    None for a series shorter than two horizons, which cannot tell its own dependence.
+    """
+    if length < 2 * horizon:
+        return None
+    counts = stationary_bootstrap(length, replicates, mean_block, seed)
+    return Resampling(counts, overlap_stretch(counts, horizon, confidence, seed))
+
+
+def bootstrap_interval(
+    replicates: Floats, value: float, centre: float, stretch: float, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Percentiles of bootstrap replicates, moved by `value - centre`.
+    """Percentiles of bootstrap replicates about `centre`, stretched, laid about `value`.
 
     Args:
         replicates: the statistic on each resample (R,); NaN where it is not defined.
         value: the statistic on the sample.
         centre: the statistic on the sample as the replicates approximate it.
+        stretch: of the resampling.
         confidence: probability between the two ends.
+
+    Returns:
+        Low and high end; NaN where fewer than half of the resamples are defined.
     """
     defined = replicates[np.isfinite(replicates)]
-    if len(defined) < len(replicates) // 2 or not len(defined):
+    if 2 * len(defined) < len(replicates) or not len(defined):
         return math.nan, math.nan
     tail = (1.0 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1.0 - tail]) + (value - centre)
+    low, high = value + stretch * (np.quantile(defined, [tail, 1.0 - tail]) - centre)
     return float(low), float(high)
