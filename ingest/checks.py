@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -68,6 +68,8 @@ def create_macros(staging: Staging, layout: Layout, values: TextValues) -> None:
     times = ", ".join(literal(f) for f in values.timestamp_formats)
     yes = "('true', 't', 'yes', 'y', '1')"
     no = "('false', 'f', 'no', 'n', '0')"
+    # strptime takes words such as infinity for a date
+    digits = "regexp_matches(x, '[0-9]')"
     sane = "between timestamp '1800-01-01' and timestamp '2999-12-31'"
     boolean = (
         f"case when lower(trim(x)) in {yes} then true when lower(trim(x)) in {no} then false end"
@@ -77,12 +79,14 @@ def create_macros(staging: Staging, layout: Layout, values: TextValues) -> None:
         "try_parse_number(x)": f"try_cast({clean} as double)",
         "parse_number(x)": f"case when not is_null_token(x) then cast({clean} as double) end",
         "sane_time(x)": f"case when x {sane} then x end",
-        "try_parse_date(x)": f"cast(sane_time(try_strptime(trim(x), [{dates}])) as date)",
-        "parse_date(x)": "case when not is_null_token(x) then "
-        f"cast(strptime(trim(x), [{dates}]) as date) end",
-        "try_parse_timestamp(x)": f"sane_time(try_strptime(trim(x), [{times}]))",
+        "try_parse_date(x)": f"case when {digits} "
+        f"then cast(sane_time(try_strptime(trim(x), [{dates}])) as date) end",
+        "parse_date(x)": "case when not is_null_token(x) then coalesce(try_parse_date(x), "
+        "cast(concat('?', x) as date)) end",
+        "try_parse_timestamp(x)": f"case when {digits} "
+        f"then sane_time(try_strptime(trim(x), [{times}])) end",
         "parse_timestamp(x)": "case when not is_null_token(x) then "
-        f"strptime(trim(x), [{times}]) end",
+        "coalesce(try_parse_timestamp(x), cast(concat('?', x) as timestamp)) end",
         "try_parse_boolean(x)": boolean,
         "parse_boolean(x)": "case when not is_null_token(x) then "
         f"coalesce({boolean}, cast(concat('?', x) as boolean)) end",
@@ -248,6 +252,17 @@ class _Cell:
     reason: str
 
 
+def _tried(sql: str) -> str:
+    """The value in a struct; null in its place on a row for which the expression fails."""
+    return f"try({{'v': ({sql})}})"
+
+
+def _plain_column(sql: str, columns: Iterable[str]) -> str | None:
+    """The column that an expression only names, quoted or not, be it an SQL keyword."""
+    name = sql[1:-1] if sql.startswith('"') and sql.endswith('"') else sql
+    return next((c for c in columns if c.lower() == name.lower()), None)
+
+
 class Mapper:
     """Maps one input's source table to the contract, inside the staging database."""
 
@@ -292,16 +307,19 @@ class Mapper:
             # it may use the columns of the contract that are mapped beside it
             own = {c.name: c.data_type for c in self.table.columns if c.name != name}
             columns = {k: v for k, v in columns.items() if k.lower() not in own} | own
+        if _plain_column(expression.sql, columns) is not None:
+            return
         relation = "(select " + ", ".join(
             f"null::{kind} as {quoted(c)}" for c, kind in columns.items()
         )
         try:
-            self.staging.describe(f"select ({expression.sql}) as v from {relation}) as input")
+            self.staging.describe(f"select {_tried(expression.sql)} as v from {relation}) as input")
         except duckdb.BinderException as error:
             missing = _missing_column(error)
             if missing is None:
                 raise AsxwError(
-                    f"{self._where(name)}: {expression.sql}: {str(error).strip()}"
+                    f"{self._where(name)}: {expression.sql}: {str(error).strip()}. Windows and "
+                    "subqueries belong into the input's query."
                 ) from error
             if expression.optional:
                 return
@@ -426,8 +444,10 @@ class Mapper:
         expression = self.entry.columns.get(column.name)
         if expression is None:
             return _Cell([], f"null::{column.data_type}", "false", "")
+        plain = _plain_column(expression.sql, columns)
+        sql = quoted(plain) if plain is not None else expression.sql
         try:
-            kind = self.staging.describe(f"{steps} select ({expression.sql}) as v from {relation}")
+            kind = self.staging.describe(f"{steps} select ({sql}) as v from {relation}")
         except duckdb.Error as error:
             missing = _missing_column(error)
             if missing is not None and expression.optional:
@@ -438,12 +458,10 @@ class Mapper:
                 f"{self._where(column.name)}: {expression.sql}: {str(error).strip()}"
             ) from error
         held = quoted("__v_" + column.name)
-        plain = expression.sql.strip('"').lower() in {c.lower() for c in columns}
-        if plain:
-            taken, value, failed = f"({expression.sql}) as {held}", held, ""
+        if plain is not None:
+            taken, value, failed = f"{sql} as {held}", held, ""
         else:
-            # TRY turns a failing row into null; the struct tells that from an ordinary null
-            taken = f"try({{'v': ({expression.sql})}}) as {held}"
+            taken = f"{_tried(sql)} as {held}"
             value, failed = f"{held}.v", f"{held} is null or "
         converted = _convert(value, kind["v"], column.data_type, self.layout.timezone)
         text = converted.value

@@ -108,7 +108,7 @@ def load(
     times = _times(layout, received_at)
     schema = raw_schema or str(project_vars(project_dir)["raw_schema"])
     with Staging(folder.resolve()) as staging:
-        plans = _plan(staging, layout, contract)
+        plans = _plan(staging, layout, contract, progress)
         with (
             _explained(),
             open_warehouse(project_dir, target) as warehouse,
@@ -150,7 +150,10 @@ def _times(layout: Layout, received_at: dt.datetime | None) -> _Times:
 
 
 def _plan(
-    staging: Staging, layout: Layout, contract: Mapping[str, Table]
+    staging: Staging,
+    layout: Layout,
+    contract: Mapping[str, Table],
+    progress: Callable[[str], None],
 ) -> dict[str, list[_Plan]]:
     """Find every file and bind every expression before a row is read."""
     plans: dict[str, list[_Plan]] = {}
@@ -159,6 +162,7 @@ def _plan(
             create_macros(staging, layout, entry.values)
             source = staging.inspect(entry.files, f"raw.{name}") if entry.files else None
             if source is not None and not source.groups:
+                progress(f"{name}: no file {entry.label}, left out")
                 continue
             lookups = {
                 key: staging.inspect(files, f"raw.{name}, lookup {key}")
