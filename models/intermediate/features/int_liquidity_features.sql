@@ -13,8 +13,7 @@ directory_daily as (
 lagged as (
 
     select
-        daily_grid.security_id,
-        daily_grid.spell,
+        daily_grid.spell_key,
         daily_grid.session_idx,
         daily_grid.spell_session,
         daily_grid.traded_sessions,
@@ -34,7 +33,7 @@ lagged as (
             and daily_grid.session_idx = directory_daily.session_idx
     window
         in_spell as (
-            partition by daily_grid.security_id, daily_grid.spell
+            partition by daily_grid.spell_key
             order by daily_grid.session_idx
         )
 
@@ -43,8 +42,7 @@ lagged as (
 rolled as (
 
     select
-        security_id,
-        spell,
+        spell_key,
         session_idx,
         spell_session,
         traded_sessions,
@@ -65,22 +63,22 @@ rolled as (
     from lagged
     window
         last_5 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 4 preceding and current row
         ),
         last_20 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 19 preceding and current row
         ),
         last_21 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 20 preceding and current row
         ),
         last_60 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 59 preceding and current row
         )
@@ -115,7 +113,7 @@ standardised as (
     from valued
     window
         last_252 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 251 preceding and current row
         )
@@ -123,7 +121,7 @@ standardised as (
 )
 
 select
-    security_id,
+    spell_key,
     session_idx,
     {% set is_raw = market_var('price_basis') == 'raw' -%}
     {{ 'adv_20_median' if is_raw else 'cast(null as double precision)' }} as adv_20_median,

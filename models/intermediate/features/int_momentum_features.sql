@@ -9,8 +9,7 @@ with daily_grid as (
 lagged as (
 
     select
-        security_id,
-        spell,
+        spell_key,
         session_idx,
         spell_session,
         traded_sessions,
@@ -31,7 +30,7 @@ lagged as (
             lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
         {% endfor %}
     from daily_grid
-    window in_spell as (partition by security_id, spell order by session_idx)
+    window in_spell as (partition by spell_key order by session_idx)
 
 ),
 
@@ -44,34 +43,33 @@ averaged as (
         max(close_adjusted) over last_252 as highest_close_252,
         max(high_adjusted) over last_20 as highest_20,
         min(low_adjusted) over last_20 as lowest_20,
-        count(high_adjusted) over last_20 as highs_20,
-        count(low_adjusted) over last_20 as lows_20,
+        count(high_adjusted + low_adjusted) over last_20 as ranges_20,
         sum(greatest(change_adjusted, 0)) over last_14 as gains_14,
         sum(greatest(-change_adjusted, 0)) over last_14 as losses_14
     from lagged
     window
         last_14 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 13 preceding and current row
         ),
         last_20 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 19 preceding and current row
         ),
         last_50 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 49 preceding and current row
         ),
         last_200 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 199 preceding and current row
         ),
         last_252 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 251 preceding and current row
         )
@@ -103,7 +101,7 @@ sloped as (
     from moving_averages
     window
         last_20 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 19 preceding and current row
         )
@@ -113,7 +111,7 @@ sloped as (
 computed as (
 
     select
-        security_id,
+        spell_key,
         session_idx,
         case when {{ unbroken(1) }} then return_1d end as ret_1d,
         {% for name, k in [('mom_5', 5), ('mom_1', 21), ('mom_3', 63), ('mom_6', 126), ('mom_12', 252)] -%}
@@ -148,8 +146,7 @@ computed as (
         case
             when
                 {{ unbroken(19) }}
-                and highs_20 = 20
-                and lows_20 = 20
+                and ranges_20 = 20
                 and {{ half_traded(20, 'traded_lag_20') }}
                 then
                     {{ safe_divide('close_adjusted - lowest_20', 'highest_20 - lowest_20') }}
@@ -170,7 +167,7 @@ computed as (
 )
 
 select
-    security_id,
+    spell_key,
     session_idx,
     ret_1d,
     mom_5,

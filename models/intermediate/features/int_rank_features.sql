@@ -47,7 +47,7 @@ sector_versions as (
 members as (
 
     select
-        daily_grid.security_id,
+        daily_grid.spell_key,
         daily_grid.session_idx,
         sector_versions.sector,
         momentum_features.mom_1,
@@ -58,19 +58,19 @@ members as (
     from daily_grid
     inner join universe
         on
-            daily_grid.security_id = universe.security_id
+            daily_grid.spell_key = universe.spell_key
             and daily_grid.session_idx = universe.session_idx
     inner join momentum_features
         on
-            daily_grid.security_id = momentum_features.security_id
+            daily_grid.spell_key = momentum_features.spell_key
             and daily_grid.session_idx = momentum_features.session_idx
     inner join volatility_features
         on
-            daily_grid.security_id = volatility_features.security_id
+            daily_grid.spell_key = volatility_features.spell_key
             and daily_grid.session_idx = volatility_features.session_idx
     inner join liquidity_features
         on
-            daily_grid.security_id = liquidity_features.security_id
+            daily_grid.spell_key = liquidity_features.spell_key
             and daily_grid.session_idx = liquidity_features.session_idx
     left join directory_daily
         on
@@ -105,7 +105,7 @@ sector_medians as (
 )
 
 select
-    members.security_id,
+    members.spell_key,
     members.session_idx,
     members.mom_1 - sector_medians.median_mom_1 as sector_rel_mom_1,
     {{ cross_sectional_rank('members.mom_1', 'members.session_idx') }} as mom_1_rank,

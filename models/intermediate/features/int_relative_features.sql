@@ -13,8 +13,7 @@ market_returns as (
 paired as (
 
     select
-        daily_grid.security_id,
-        daily_grid.spell,
+        daily_grid.spell_key,
         daily_grid.session_idx,
         daily_grid.traded_sessions,
         daily_grid.sessions_since_break,
@@ -30,7 +29,7 @@ paired as (
         on daily_grid.session_idx = market_returns.session_idx
     window
         in_spell as (
-            partition by daily_grid.security_id, daily_grid.spell
+            partition by daily_grid.spell_key
             order by daily_grid.session_idx
         )
 
@@ -39,7 +38,7 @@ paired as (
 rolled as (
 
     select
-        security_id,
+        spell_key,
         session_idx,
         traded_sessions,
         sessions_since_break,
@@ -57,12 +56,12 @@ rolled as (
     from paired
     window
         last_60 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 59 preceding and current row
         ),
         last_252 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 251 preceding and current row
         )
@@ -85,7 +84,7 @@ regressed as (
 )
 
 select
-    security_id,
+    spell_key,
     session_idx,
     market_return_1d as mkt_ret_1d,
     market_return_21d,

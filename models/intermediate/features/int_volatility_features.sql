@@ -7,8 +7,7 @@ with daily_grid as (
 lagged as (
 
     select
-        security_id,
-        spell,
+        spell_key,
         session_idx,
         spell_session,
         traded_sessions,
@@ -23,7 +22,7 @@ lagged as (
             lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
         {% endfor %}
     from daily_grid
-    window in_spell as (partition by security_id, spell order by session_idx)
+    window in_spell as (partition by spell_key order by session_idx)
 
 ),
 
@@ -48,7 +47,7 @@ ranged as (
 rolled as (
 
     select
-        security_id,
+        spell_key,
         session_idx,
         spell_session,
         traded_sessions,
@@ -71,27 +70,27 @@ rolled as (
     from ranged
     window
         last_14 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 13 preceding and current row
         ),
         last_21 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 20 preceding and current row
         ),
         last_30 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 29 preceding and current row
         ),
         last_60 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 59 preceding and current row
         ),
         last_90 as (
-            partition by security_id, spell
+            partition by spell_key
             order by session_idx
             rows between 89 preceding and current row
         )
@@ -101,7 +100,7 @@ rolled as (
 computed as (
 
     select
-        security_id,
+        spell_key,
         session_idx,
         close,
         {% for n in [30, 60, 90] -%}
@@ -147,7 +146,7 @@ computed as (
 )
 
 select
-    security_id,
+    spell_key,
     session_idx,
     vol_30,
     vol_60,

@@ -112,7 +112,7 @@ looked_ahead as (
         lead(traded_sessions, {{ horizon }}) over in_spell
         - lead(traded_sessions, {{ horizon - 5 }}) over in_spell as traded_in_last_5
     from daily_grid
-    window in_spell as (partition by security_id, spell order by session_idx)
+    window in_spell as (partition by spell_key order by session_idx)
 
 ),
 

@@ -49,11 +49,11 @@ equal_weighted as (
     from daily_grid
     inner join momentum_features
         on
-            daily_grid.security_id = momentum_features.security_id
+            daily_grid.spell_key = momentum_features.spell_key
             and daily_grid.session_idx = momentum_features.session_idx
     inner join universe
         on
-            daily_grid.security_id = universe.security_id
+            daily_grid.spell_key = universe.spell_key
             and daily_grid.session_idx = universe.session_idx
     where
         daily_grid.is_traded

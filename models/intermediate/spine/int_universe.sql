@@ -23,7 +23,7 @@ liquidity_features as (
 )
 
 select
-    daily_grid.security_id,
+    daily_grid.spell_key,
     daily_grid.session_idx,
     coalesce(securities.kind, 'unknown') as kind,
     coalesce(securities.kind, 'unknown') in (
@@ -37,7 +37,7 @@ select
 from daily_grid
 inner join liquidity_features
     on
-        daily_grid.security_id = liquidity_features.security_id
+        daily_grid.spell_key = liquidity_features.spell_key
         and daily_grid.session_idx = liquidity_features.session_idx
 left join securities
     on daily_grid.symbol = securities.symbol

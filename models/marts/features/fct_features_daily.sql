@@ -120,27 +120,27 @@ final as (
     from daily_grid
     inner join universe
         on
-            daily_grid.security_id = universe.security_id
+            daily_grid.spell_key = universe.spell_key
             and daily_grid.session_idx = universe.session_idx
     inner join momentum_features
         on
-            daily_grid.security_id = momentum_features.security_id
+            daily_grid.spell_key = momentum_features.spell_key
             and daily_grid.session_idx = momentum_features.session_idx
     inner join volatility_features
         on
-            daily_grid.security_id = volatility_features.security_id
+            daily_grid.spell_key = volatility_features.spell_key
             and daily_grid.session_idx = volatility_features.session_idx
     inner join liquidity_features
         on
-            daily_grid.security_id = liquidity_features.security_id
+            daily_grid.spell_key = liquidity_features.spell_key
             and daily_grid.session_idx = liquidity_features.session_idx
     inner join relative_features
         on
-            daily_grid.security_id = relative_features.security_id
+            daily_grid.spell_key = relative_features.spell_key
             and daily_grid.session_idx = relative_features.session_idx
     left join rank_features
         on
-            daily_grid.security_id = rank_features.security_id
+            daily_grid.spell_key = rank_features.spell_key
             and daily_grid.session_idx = rank_features.session_idx
     left join directory_daily
         on
