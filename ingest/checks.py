@@ -400,6 +400,7 @@ class Mapper:
             typed.append(f"{cell.bad} as {quoted('__b_' + name)}")
             bad[name] = (quoted("__b_" + name), cell.reason)
         rules = []
+        self._check_conditions(relation, columns)
         for position, rule in enumerate(self.entry.reject):
             taken.append(f"({rule.when}) as __r_{position}")
             typed.append(f"__r_{position}")
@@ -436,6 +437,22 @@ class Mapper:
         except duckdb.Error as error:
             raise AsxwError(f"{self._where('columns or reject')}: {str(error).strip()}") from error
         self._left_out(relation, target, number)
+
+    def _check_conditions(self, relation: str, columns: Mapping[str, str]) -> None:
+        """Bind the conditions of reject and merged_when on their own, to name the wrong one."""
+        conditions = [("reject", rule.when) for rule in self.entry.reject]
+        if self.entry.merged_when is not None:
+            conditions.append(("merged_when", self.entry.merged_when))
+        for place, condition in conditions:
+            try:
+                self.staging.describe(f"select ({condition})::boolean from {relation}")
+            except duckdb.Error as error:
+                missing = _missing_column(error)
+                if missing is not None:
+                    raise self._lacks(self.entry.label, missing, place, columns) from error
+                raise AsxwError(
+                    f"{self._where(place)}: {condition}: {str(error).strip()}"
+                ) from error
 
     def _cell(
         self, column: Column, relation: str, columns: Mapping[str, str], steps: str = ""

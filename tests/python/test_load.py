@@ -743,8 +743,14 @@ def test_wrong_sql_is_named(
     assert "belong into the input's query" in attempt("open: open", "open: lag(open) over ()")
     assert "nofunction" in attempt("open: open", "open: nofunction(open)")
     assert "syntax error" in attempt("open: open", "open: open +")
-    assert "columns or reject" in attempt("", "", "\n      reject: {when: nothing > 1, reason: x}")
+    assert "reject: open +" in attempt("", "", "\n      reject: {when: open +, reason: x}")
+    assert "merged_when: 'a'" in attempt("", "", "\n      merged_when: \"'a' + code\"")
     assert "query" in attempt("", "", "\n      query: select input.* from")
+    unknown = _layout(
+        tmp_path, "files: prices.parquet\n      reject: {when: nothing > 1, reason: x}"
+    )
+    with pytest.raises(AsxwError, match=r"no column nothing.*prices\.reject"):
+        load(folder, unknown, project_dir)
 
 
 def test_announcements_in_any_form(
