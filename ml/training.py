@@ -172,10 +172,10 @@ def fit_heads(
     try:
         data.construct()
         regressor = lgb.train({**shared, **config.regressor.lightgbm}, data, trees[1])
-        data.set_label(up)
-        classifier = lgb.train(
-            {**shared, **config.classifier.lightgbm, "scale_pos_weight": weight}, data, trees[0]
-        )
+        # Row weights, not scale_pos_weight: with that the trees start from the unweighted share
+        # of positives, and a model that has not converged is off after the correction.
+        data.set_label(up).set_weight(np.where(up > 0, weight, 1.0))
+        classifier = lgb.train({**shared, **config.classifier.lightgbm}, data, trees[0])
     except lgb.basic.LightGBMError as error:
         raise AsxwError(f"{where}: LightGBM refused the data or a parameter: {error}") from error
     return Heads(
@@ -188,6 +188,14 @@ def fit_heads(
         base_rate=positives / len(up),
         mean_return=float(target.mean()),
     )
+
+
+def model_text(booster: lgb.Booster, threads: int) -> str:
+    """A model in LightGBM's text format, without the number of threads it was trained on.
+
+    It is the only line that depends on the machine, and the checksums of a run should not.
+    """
+    return booster.model_to_string().replace(f"[num_threads: {threads}]", "[num_threads: 0]")
 
 
 def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> FoldResult:
@@ -533,8 +541,8 @@ def train(
     return TrainingRun(
         run_id=run_id,
         card=card,
-        classifier=heads.classifier.model_to_string(),
-        regressor=heads.regressor.model_to_string(),
+        classifier=model_text(heads.classifier, config.num_threads),
+        regressor=model_text(heads.regressor, config.num_threads),
         tables={
             "runs": pa.Table.from_pylist([run_row]),
             "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),

@@ -37,7 +37,7 @@ def test_roles_and_families_switch(tmp_path):
     assert without == tuple(
         f for f in FEATURES if f not in ("ret_1d", "mom_1", "mom_12_1", "trend_200", "rarely_known")
     )
-    with pytest.raises(AsxwError, match="names momentun; the families are .*momentum"):
+    with pytest.raises(AsxwError, match=r"names momentun; the families are .*momentum"):
         manifest.features(settings(families_off=("momentun",)))
     with pytest.raises(AsxwError, match="role of score"):
         manifest.features(settings(roles=("score",)))
