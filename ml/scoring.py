@@ -81,13 +81,13 @@ def session_to_score(warehouse: DuckDBWarehouse, relation: Relation, as_of: date
 def score(
     warehouse: DuckDBWarehouse, relation: Relation, artifact: Artifact, day: date, threads: int
 ) -> Scores:
-    """Predictions for the rows of a session that are in the universe.
+    """Predictions for the traded rows of a session that are in the universe, as in training.
 
     Features are read by name, in the order of the artifact.
 
     Raises:
         AsxwError: the model has seen prices of that session or later, the table lacks a feature,
-            or the session has no row in the universe.
+            or the session has no such row.
     """
     card = artifact.card
     through = date.fromisoformat(card.trained_through)
@@ -98,17 +98,22 @@ def score(
         )
     present = table_columns(warehouse, relation)
     require_columns(
-        present, ("symbol", "trade_date", "is_in_universe"), relation, "needed to score"
+        present,
+        ("symbol", "trade_date", "is_traded", "is_in_universe"),
+        relation,
+        "needed to score",
     )
     require_columns(present, card.features, relation, f"features of run {card.run_id}")
     require_numeric(present, card.features, relation)
     rows = warehouse.read_arrow(
         f"select symbol, {quoted(card.features)} from {relation.sql} "
-        "where trade_date = ? and is_in_universe order by symbol",
+        "where trade_date = ? and is_traded and is_in_universe order by symbol",
         (day,),
     )
     if rows.num_rows == 0:
-        raise AsxwError(f"{relation.sql} has no row in the universe on {day}: nothing to score.")
+        raise AsxwError(
+            f"{relation.sql} has no traded row in the universe on {day}: nothing to score."
+        )
     values = matrix_of(rows, card.features)
     probability, expected = predict(
         artifact.classifier, artifact.regressor, card.positive_weight, values, threads

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from panel_fixture import FEATURES, make_market, make_project, manifest_content
+import yaml
+from panel_fixture import FEATURES, ROLES, make_market, make_project, manifest_content
 
 from ml.config import FeatureSettings, read_config
 from ml.errors import AsxwError
@@ -80,6 +81,26 @@ def test_the_projects_own_manifest_is_found(project, monkeypatch):
     write(elsewhere / "manifest.json", manifest_content("other_"))
     monkeypatch.setenv("DBT_TARGET_PATH", "elsewhere")
     assert project_manifest(project).results_schema == "other_ml"
+
+
+def test_dbt_writes_the_manifest_where_there_is_none(tmp_path, monkeypatch):
+    folder = make_project(tmp_path / "p", make_market(3, 40))
+    monkeypatch.delenv("DBT_TARGET_PATH", raising=False)
+    (folder / "target" / "manifest.json").unlink()
+    models = folder / "models"
+    (models / "int_training_panel.sql").write_text("select 1 as one", encoding="utf-8")
+    (models / "fct_features_daily.sql").write_text("select 1 as one", encoding="utf-8")
+    columns = [
+        {"name": name, "config": {"meta": {"role": role, "family": family}}}
+        for name, (role, family) in ROLES.items()
+    ]
+    described = {"version": 2, "models": [{"name": "fct_features_daily", "columns": columns}]}
+    (models / "models.yml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    assert project_manifest(folder).features(settings()) == FEATURES
+    assert (folder / "target" / "manifest.json").is_file()
+    dev = project_manifest(folder, variables="{schema_prefix: dev_}")
+    assert dev.results_schema == "dev_ml"
+    assert project_manifest(folder).results_schema == "ml"
 
 
 def test_a_failing_parse_is_explained(project, monkeypatch):

@@ -47,7 +47,8 @@ def test_the_latest_session_is_scored_and_replaced_when_scored_again(project):
     rows = query(project, "select * from ml.predictions order by symbol")
     universe = query(
         project,
-        "select symbol from marts.fct_features_daily where is_in_universe and trade_date = "
+        "select symbol from marts.fct_features_daily "
+        "where is_traded and is_in_universe and trade_date = "
         "(select max(trade_date) from marts.fct_features_daily) order by symbol",
     )
     assert [(r[1],) for r in rows] == universe

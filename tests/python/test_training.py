@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import corrected_probability
 from ml.manifest import project_manifest
-from ml.training import fit_heads, train
+from ml.training import fit_heads, make_run_id, model_text, train
 from ml.warehouse import open_warehouse
 
 RESULTS = ("runs", "folds", "metrics", "importance", "predictions_oof")
@@ -186,26 +187,45 @@ def test_training_again_gives_the_same_bytes_and_no_second_run(trained):
     assert query(project, "select count(*) from ml.runs") == [(1,)]
 
 
-def test_threads_and_order_of_rows_change_nothing(trained):
+def test_the_number_of_threads_changes_nothing(trained):
     project, _ = trained
-    panel, config, latest = load(project)
-    one = run(panel, replace(config, threads=1), latest)
-    two = run(panel, replace(config, threads=2), latest)
-    assert (one.run_id, one.classifier, one.regressor) == (
-        two.run_id,
-        two.classifier,
-        two.regressor,
-    )
-    assert one.tables == two.tables
+    panel, config, _ = load(project)
+    rows = np.ones(len(panel), dtype=bool)
+    models, scores = [], []
+    for threads in (1, 2):
+        heads = fit_heads(panel, rows, replace(config, threads=threads), (4, 4), "test")
+        models.append(
+            [model_text(booster, threads) for booster in (heads.classifier, heads.regressor)]
+        )
+        values = panel.matrix(rows, heads.kept)
+        scores.append([s.tobytes() for s in heads.predict(values, threads)])
+    assert models[0] == models[1]
+    assert scores[0] == scores[1]
 
 
-def test_parameters_and_data_change_the_run_id(trained):
+def test_whatever_can_change_a_prediction_changes_the_run_id(trained):
     project, _ = trained
     panel, config, latest = load(project)
-    first = run(panel, config, latest).run_id
-    other = replace(config, lightgbm={**config.lightgbm, "num_leaves": 7})
-    assert run(panel, other, latest).run_id != first
-    assert run(replace(panel, checksum="0" * 64), config, latest).run_id != first
+    inputs = {
+        "config": config,
+        "panel": panel,
+        "label": "close",
+        "trained_through": date(2024, 5, 31),
+        "latest": latest[1],
+        "versions": {"lightgbm": "4.6.0"},
+    }
+    first = make_run_id(**inputs)
+    assert re.fullmatch(r"direction_21-20240531-[0-9a-f]{10}", first)
+    assert make_run_id(**inputs | {"config": replace(config, threads=7)}) == first
+    changes = {
+        "config": replace(config, lightgbm={**config.lightgbm, "num_leaves": 7}),
+        "panel": replace(panel, checksum="0" * 64),
+        "label": "adj_close",
+        "latest": date(2024, 6, 28),
+        "versions": {"lightgbm": "4.7.0"},
+    }
+    changed = {make_run_id(**inputs | {key: value}) for key, value in changes.items()}
+    assert len(changed | {first}) == 6
 
 
 def test_class_weighting_is_undone(trained):
@@ -319,10 +339,11 @@ def test_a_killed_train_leaves_the_old_run_and_the_next_gives_the_same(trained, 
     assert query(project, "select count(*) from ml.runs") == [(2,)]
     fresh = make_project(tmp_path / "fresh", make_market(seed=12))
     train_small(fresh)
-    (new,) = query(fresh, "select run_id from ml.runs")
+    wanted = results(fresh)
+    run_id = wanted["runs"].column("run_id")[0].as_py()
     for name, table in results(project).items():
-        inside = pa.array([r == new[0] for r in table.column("run_id").to_pylist()])
-        assert table.filter(inside).equals(results(fresh)[name])
+        inside = pa.array([r == run_id for r in table.column("run_id").to_pylist()])
+        assert table.filter(inside).equals(wanted[name])
 
 
 def test_a_feature_the_table_lacks_is_named(tmp_path):
