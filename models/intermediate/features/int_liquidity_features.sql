@@ -23,9 +23,7 @@ lagged as (
         daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
         daily_grid.close * daily_grid.volume as dollar_volume,
         daily_grid.close * daily_grid.volume / directory_daily.market_cap as turnover,
-        {% for n in [5, 20, 21, 60] -%}
-            lag(daily_grid.traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ traded_lags([5, 20, 21, 60], 'daily_grid.traded_sessions') }}
     from daily_grid
     left join directory_daily
         on

@@ -1,5 +1,3 @@
-{% set lags = [1, 5, 21, 63, 126, 252] %}
-
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -22,13 +20,8 @@ lagged as (
         low * capital_factor as low_adjusted,
         close * capital_factor as close_adjusted,
         close * capital_factor - lag(close * capital_factor) over in_spell as change_adjusted,
-        {% for k in lags -%}
-            lag(close, {{ k }}) over in_spell as close_lag_{{ k }},
-            lag(capital_factor, {{ k }}) over in_spell as factor_lag_{{ k }},
-        {% endfor -%}
-        {% for n in [5, 14, 20, 21, 50, 63, 126, 200, 252] -%}
-            lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
+        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 200, 252]) }}
     from daily_grid
     window in_spell as (partition by spell_key order by session_idx)
 

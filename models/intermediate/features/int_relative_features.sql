@@ -21,9 +21,7 @@ paired as (
         market_returns.market_return_1d,
         market_returns.market_return_21d,
         market_returns.market_return_63d,
-        {% for n in [60, 252] -%}
-            lag(daily_grid.traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ traded_lags([60, 252], 'daily_grid.traded_sessions') }}
     from daily_grid
     inner join market_returns
         on daily_grid.session_idx = market_returns.session_idx

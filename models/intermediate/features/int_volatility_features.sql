@@ -18,9 +18,7 @@ lagged as (
         high * capital_factor as high_adjusted,
         low * capital_factor as low_adjusted,
         lag(close * capital_factor) over in_spell as previous_close_adjusted,
-        {% for n in [14, 21, 30, 60, 90] -%}
-            lag(traded_sessions, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ traded_lags([14, 21, 30, 60, 90]) }}
     from daily_grid
     window in_spell as (partition by spell_key order by session_idx)
 

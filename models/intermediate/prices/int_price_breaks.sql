@@ -402,7 +402,7 @@ weighed as (
 judged as (
 
     select
-        weighed.*,
+        *,
         case
             when action_ratio is not null then 'corporate_action'
             when market_cap_ratio is not null then 'directory'

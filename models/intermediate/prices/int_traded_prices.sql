@@ -14,7 +14,6 @@ sessions as (
 
 ),
 
-
 symbol_history as (
 
     select * from {{ ref('int_symbol_history') }}
@@ -100,7 +99,7 @@ opened as (
 numbered as (
 
     select
-        opened.*,
+        *,
         1 + sum(opens_spell) over (
             partition by security_id
             order by session_idx

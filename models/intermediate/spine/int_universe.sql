@@ -26,9 +26,8 @@ select
     daily_grid.spell_key,
     daily_grid.session_idx,
     coalesce(securities.kind, 'unknown') as kind,
-    coalesce(securities.kind, 'unknown') in (
-        {%- for kind in var('universe_kinds') %}'{{ kind }}'{{ ', ' if not loop.last }}{% endfor -%}
-    ) as is_universe_kind,
+    coalesce(securities.kind, 'unknown')
+    in ({{ quoted_list(var('universe_kinds')) }}) as is_universe_kind,
     {% if min_adv > 0 -%}
         coalesce(liquidity_features.adv_20_median >= {{ min_adv }}, false)
     {%- else -%}

@@ -1,0 +1,92 @@
+# Two commands: `make run` builds and trains everything, `make test` checks everything.
+#
+#   make run                              on a generated sample market
+#   make run DATA=../shared/data/asx      on a folder of vendor files; LAYOUT says how they map to
+#                                         the raw tables (default: the folder's name)
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+LAYOUT ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),sample)
+MARKET ?= $(if $(filter us,$(LAYOUT)),us,asx)
+SAMPLE_DIR := sample_data
+TEST_DIR := target/test
+
+help: ## Show the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+check-machine:
+	@$(PYTHON) - <<-'EOF'
+		import ctypes, sys
+		if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+		    sys.exit(f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.12 ...")
+		if sys.platform == "linux":
+		    try:
+		        ctypes.CDLL("libgomp.so.1")
+		    except OSError:
+		        sys.exit("libgomp1, which LightGBM links, is missing. Install it: sudo apt-get install -y libgomp1")
+		try:
+		    import ensurepip, venv
+		except ImportError:
+		    sys.exit("Python's venv is missing. Install it: sudo apt-get install -y python3-venv")
+	EOF
+
+# pip checks every package against the hashes of the lock
+$(VENV)/.run: requirements.lock pyproject.toml | check-machine
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.test: requirements-dev.lock pyproject.toml | check-machine
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.run
+
+install: $(VENV)/.run ## Create .venv from the hash-locked requirements
+
+run: $(VENV)/.run ## Load, build, train, score: DATA=folder LAYOUT=name, or a sample market
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"
+	if [ -z "$(DATA)" ]; then asxw sample-market $(SAMPLE_DIR); fi
+	asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
+	dbt --quiet build --vars '{market: $(MARKET)}'
+	asxw train
+	asxw score
+	dbt --quiet build --select source:ml+ --vars '{market: $(MARKET)}'
+	asxw status
+
+lint: $(VENV)/.test ## sqlfluff, ruff, mypy, dbt parse with warnings as errors
+	@export PATH="$(CURDIR)/$(BIN):$$PATH" DBT_TARGET_PATH=$(TEST_DIR)/lint
+	ruff check .
+	ruff format --check .
+	mypy
+	ASXW_TARGET=memory dbt --quiet --warn-error parse --no-partial-parse
+	sqlfluff lint models tests/singular --processes 2 --disable-progress-bar
+
+test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"
+	mkdir -p $(TEST_DIR)
+	rm -f $(TEST_DIR)/warehouse.duckdb*
+	export ASXW_DUCKDB_PATH=$(CURDIR)/$(TEST_DIR)/warehouse.duckdb DBT_TARGET_PATH=$(CURDIR)/$(TEST_DIR)/dbt
+	asxw sample-market $(TEST_DIR)/sample --symbols 60 --sessions 420 > /dev/null
+	asxw load $(TEST_DIR)/sample --layout sample > /dev/null
+	dbt --quiet build
+	echo "dbt unit and data tests on the sample market: passed"
+	pytest
+
+lock: ## Compile the locks again (needs uv)
+	@echo "dbt-core-experimental-parser ; sys_platform == 'never'" > target/override.txt
+	compile="uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --override target/override.txt --extra build"
+	$$compile --extra dev -o requirements-dev.lock
+	$$compile -c requirements-dev.lock -o requirements.lock
+
+clean: ## Remove what a build leaves behind; the warehouse stays
+	rm -rf target logs $(SAMPLE_DIR) htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: help check-machine install run lint test lock clean
