@@ -575,45 +575,49 @@ def _relative(spell: Spell, ret: Array) -> dict[str, Array]:
 # Labels
 
 
-def spell_labels(
-    spell: Spell, last_session: int, last_trade: int, trades: Collection[int]
-) -> dict[str, np.ndarray]:
-    """Labels of one spell.
+def spell_labels(spell: Spell, last_session: int, last_trade: int) -> dict[str, np.ndarray]:
+    """Labels of one spell; `last_trade` is the security's last traded session in any spell.
 
-    `last_trade` is the security's last traded session in any spell, `trades` all of them.
+    The delayed return keeps the rules of the day it is decided on: only where that day has a label,
+    and no unexplained break until its own end, which must have come.
     """
     first = int(spell.rows["session_idx"].iloc[0])
-    close = spell.rows["close"].to_numpy(float)
+    close = spell.rows["close"].to_numpy(float) * spell.factor
     size = len(close)
     status = np.empty(size, dtype=object)
-    value = np.full(size, np.nan)
+    now, delayed = np.full(size, np.nan), np.full(size, np.nan)
     for row in range(size):
         goal = row + 21
-        session = first + goal
         if spell.unexplained[row + 1 : goal + 1].any():
             status[row] = "suspect_break"
-        elif session > last_session:
+        elif first + goal > last_session:
             status[row] = "immature"
-        elif last_trade < session:
+        elif last_trade < first + goal:
             status[row] = "delisted"
-            goal = last_trade - first
-        elif not any(day in trades for day in range(session - 4, session + 1)):
+        elif goal >= size or not spell.traded[goal - 4 : goal + 1].any():
             status[row] = "suspended"
         else:
             status[row] = "ok"
-        if status[row] in ("ok", "delisted"):
-            # carried rows after the last trade hold its close
-            goal = max(goal, row) if status[row] == "delisted" else goal
-            if goal < size:
-                value[row] = (close[goal] / close[row]) * (
-                    spell.factor[goal] / spell.factor[row]
-                ) - 1
-    later = np.append(value[1:], np.nan)
+        if status[row] not in ("ok", "delisted"):
+            continue
+        # the rows after a last trade carry its close, and so does the end of the horizon
+        if last_trade < first + size:
+            goal = min(goal, size - 1)
+        if goal < size:
+            now[row] = close[goal] / close[row] - 1
+        later = row + 22
+        if spell.unexplained[row + 1 : later + 1].any() or first + later > last_session:
+            continue
+        if last_trade < first + size:
+            later = min(later, size - 1)
+        # nothing to buy after the last trade
+        if later < size and first + row < last_trade:
+            delayed[row] = close[later] / close[row + 1] - 1
     return {
         "label_status": status,
-        "return_1m_fwd": value,
-        "return_1m_fwd_sign": np.where(np.isnan(value), np.nan, value > 0),
-        "return_1m_fwd_lag1": later,
+        "return_1m_fwd": now,
+        "return_1m_fwd_sign": np.where(np.isnan(now), np.nan, now > 0),
+        "return_1m_fwd_lag1": delayed,
     }
 
 
@@ -693,21 +697,19 @@ def recompute(raw: RawTables, only: Collection[str] | None = None) -> Recomputed
     returns = market["market_return"].to_numpy(float)
 
     last_session = int(sessions["session_idx"].max())
-    trades_of = traded.groupby("security_id")["session_idx"].agg(set)
+    last_trade_of = traded.groupby("security_id")["session_idx"].max()
     computed = []
     for (security, _), part in parts.items():
         if only is not None and security not in only:
             continue
         part.market_return = returns
-        trades = trades_of[security]
         columns = spell_columns(part)
-        columns.update(spell_labels(part, last_session, max(trades), trades))
+        columns.update(spell_labels(part, last_session, int(last_trade_of[security])))
         computed.append(pd.DataFrame(columns, index=part.rows.index))
     columns = pd.concat(computed)
     panel = panel.loc[columns.index].drop(columns="ret_1d").join(columns)
     dates = sessions.set_index("session_idx")["trade_date"]
-    goal = panel["session_idx"] + 21
-    panel["label_end_idx"] = goal.where(goal <= last_session)
+    panel["label_end_idx"] = panel["session_idx"] + 21
     panel["label_end_date"] = panel["label_end_idx"].map(dates)
     at = market.set_index("session_idx")
     panel["mkt_ret_1d"] = panel["session_idx"].map(at["market_return"])
