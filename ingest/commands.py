@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 
 from ingest.calendar import SEED, write_sessions
+from ingest.layouts import read_layout
 from ingest.loader import LoadResult, load
+from ingest.one_market import set_aside_other_market
+from ml.contract import read_contract
+from ml.warehouse import project_vars
 
 
 @click.command("load")
@@ -25,6 +29,11 @@ from ingest.loader import LoadResult, load
     help="When the data arrived, market local time (default: now). Corrections count from then.",
 )
 @click.option("--raw-schema", default=None, help="Schema of the raw tables (default: the var).")
+@click.option(
+    "--set-aside",
+    is_flag=True,
+    help="Where the warehouse holds another layout's prices, rename it and begin a new one.",
+)
 @click.pass_context
 def load_command(
     ctx: click.Context,
@@ -32,20 +41,34 @@ def load_command(
     layout: str,
     received_at: dt.datetime | None,
     raw_schema: str | None,
+    set_aside: bool,
 ) -> None:
     """Load a folder of vendor files into the raw tables: all of it, or nothing.
 
     Loading the same files again changes nothing. Rows that break the contract go to
     raw.rejected_rows with the reason.
     """
+    project_dir, target = ctx.obj["project_dir"], ctx.obj["target"]
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    if set_aside:
+        set_aside_other_market(
+            project_dir,
+            read_layout(layout, read_contract(project_dir, "raw")).name,
+            raw_schema or str(project_vars(project_dir)["raw_schema"]),
+            target,
+            progress,
+        )
     result = load(
         folder,
         layout,
-        ctx.obj["project_dir"],
-        target=ctx.obj["target"],
+        project_dir,
+        target=target,
         received_at=received_at,
         raw_schema=raw_schema,
-        progress=lambda line: click.echo(line, err=True),
+        progress=progress,
     )
     click.echo(report(result))
 

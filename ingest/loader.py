@@ -17,6 +17,7 @@ import pyarrow as pa
 from ingest.checks import INPUT, MERGED, REASON, Mapper, create_macros
 from ingest.layouts import Input, Layout, read_layout
 from ingest.merge import merge
+from ingest.one_market import check_one_market, price_sources
 from ingest.reader import FILE, ID, Source, Staging, literal, quoted
 from ml.contract import Table, read_contract
 from ml.errors import AsxwError
@@ -115,6 +116,7 @@ def load(
             warehouse.transaction(),
         ):
             warehouse.create_tables(schema, contract)
+            check_one_market(price_sources(warehouse, schema), layout.name)
             job = _Load(
                 staging,
                 warehouse,
