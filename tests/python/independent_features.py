@@ -142,6 +142,25 @@ class Securities:
                 return symbol
             symbol, day = str(into.iloc[0]["old_symbol"]), taken - pd.Timedelta(days=1)
 
+    def rename(self, part: pd.DataFrame, dates: pd.Series) -> None:
+        """Give the carried rows of a spell the code in force that day; in place."""
+        codes = set(self.changes["old_symbol"])
+        if not part["symbol"].isin(codes).any():
+            return
+        bar = dates[part.index].where(part["is_traded"]).ffill()
+        for session in part.index[~part["is_traded"]]:
+            code, since = part.at[session, "symbol"], bar[session]
+            while True:
+                left = self.changes[
+                    (self.changes["old_symbol"] == code)
+                    & (self.changes["effective_on"] > since)
+                    & (self.changes["effective_on"] <= dates[session])
+                ]
+                if left.empty:
+                    break
+                code, since = left.iloc[-1]["new_symbol"], left.iloc[-1]["effective_on"]
+            part.at[session, "symbol"] = code
+
     def assign(self, symbols: pd.Series, days: pd.Series) -> pd.Series:
         """`of` for two columns; only codes that were ever renamed need the walk."""
         renamed = set(self.changes["old_symbol"]) | set(self.changes["new_symbol"])
@@ -264,14 +283,18 @@ def price_breaks(
         if not candidate and not explained:
             continue
         verdict, evidence, share_ratio, known = "suspect_break", "none", np.nan, pd.NaT
+        judged = None
+        if row.security_id in snapshots:
+            judged = _judge(row, snapshots[row.security_id], bars_of[row.security_id])
         if explained:
             verdict, evidence = "capital_change", "corporate_action"
             share_ratio, known = float(own["ratio"].prod()), own["available_at"].max()
-        elif row.security_id in snapshots:
-            judged = _judge(row, snapshots[row.security_id], bars_of[row.security_id])
-            if judged is not None:
-                verdict, share_ratio, known = judged
-                evidence = "directory"
+            # the directory may have told the same before the action was on file
+            if judged is not None and abs(judged[1] / share_ratio - 1) < 1e-6:
+                known = min(known, judged[2])
+        elif judged is not None:
+            verdict, share_ratio, known = judged
+            evidence = "directory"
         known_from = NEVER
         if not pd.isna(known):
             later = sessions.loc[sessions["decision_at"] > known, "session_idx"]
@@ -328,6 +351,7 @@ def grid(
 ) -> pd.DataFrame:
     """One row per security and market session from the first trade of a spell to its end."""
     last_session = int(sessions["session_idx"].max())
+    dates = sessions.set_index("session_idx")["trade_date"]
     parts = []
     for (security, spell), bars in traded.groupby(["security_id", "spell"]):
         first, last = int(bars["session_idx"].iloc[0]), int(bars["session_idx"].iloc[-1])
@@ -341,6 +365,7 @@ def grid(
         part["is_traded"] = part["volume"].notna()
         part["volume"] = part["volume"].fillna(0.0)
         part[["symbol", "close"]] = part[["symbol", "close"]].ffill()
+        securities.rename(part, dates)
         for name in ("open", "high", "low"):
             part[name] = part[name].where(part["is_traded"], part["close"])
         part["security_id"], part["spell"] = security, spell
@@ -542,7 +567,8 @@ def spell_columns(spell: Spell) -> dict[str, Array]:
     trades = rolled((value > 0).astype(float), 21, lambda w: w.sum(axis=1))
     amihud = divided(rolled(impact, 21, lambda w: w.sum(axis=1)), trades) * 1e6
     out["amihud_21"] = spell.guarded(amihud, 21, 21)
-    still = np.where(np.isnan(ret), np.nan, ret == 0)
+    # zero is meant, not rounded: a price that halves while shares double has not moved
+    still = np.where(np.isnan(ret), np.nan, np.abs(ret) < 1e-12)
     out["zero_ret_frac_60"] = spell.guarded(rolled(still, 60, mean), 60, None)
     out["traded_frac_60"] = rolled(spell.traded.astype(float), 60, mean)
     out["turnover_21"] = spell.guarded(rolled(divided(value, cap), 21, mean), 20, 21)
