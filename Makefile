@@ -21,20 +21,7 @@ help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 check-machine:
-	@$(PYTHON) - <<-'EOF'
-		import ctypes, sys
-		if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-		    sys.exit(f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.12 ...")
-		if sys.platform == "linux":
-		    try:
-		        ctypes.CDLL("libgomp.so.1")
-		    except OSError:
-		        sys.exit("libgomp1, which LightGBM links, is missing. Install it: sudo apt-get install -y libgomp1")
-		try:
-		    import ensurepip, venv
-		except ImportError:
-		    sys.exit("Python's venv is missing. Install it: sudo apt-get install -y python3-venv")
-	EOF
+	@$(PYTHON) tools/check_machine.py
 
 # pip checks every package against the hashes of the lock
 $(VENV)/.run: requirements.lock pyproject.toml | check-machine
