@@ -44,48 +44,82 @@ snapshots as (
 
 ),
 
+usable as (
+
+    select
+        snapshots.security_id,
+        snapshots.snapshot_date,
+        snapshots.available_at,
+        snapshots.sector,
+        greatest(
+            snapshots.snapshot_date + 1,
+            {{ usable_on('snapshots.available_at') }},
+            first_day.calendar_day
+        ) as usable_day
+    from snapshots
+    cross join first_day
+
+),
+
+by_session as (
+
+    select distinct on (usable.security_id, session_days.session_idx)
+        usable.security_id,
+        session_days.session_idx,
+        usable.snapshot_date,
+        usable.available_at,
+        usable.sector
+    from usable
+    inner join session_days
+        on usable.usable_day = session_days.calendar_day
+    order by
+        usable.security_id,
+        session_days.session_idx,
+        usable.snapshot_date desc,
+        usable.available_at desc
+
+),
+
+-- a late delivery of an old snapshot does not replace a newer one
+dated as (
+
+    select
+        security_id,
+        session_idx,
+        snapshot_date,
+        available_at,
+        sector,
+        max(snapshot_date) over (
+            partition by security_id
+            order by session_idx
+            rows between unbounded preceding and current row
+        ) as latest_snapshot_date
+    from by_session
+
+),
+
 compared as (
 
     select
         security_id,
-        snapshot_date,
+        session_idx,
         available_at,
         sector,
-        lag(sector) over by_day as previous_sector
-    from snapshots
-    window by_day as (partition by security_id order by snapshot_date)
-
-),
-
-changes as (
-
-    select
-        compared.security_id,
-        compared.snapshot_date,
-        compared.available_at,
-        compared.sector,
-        greatest(
-            compared.snapshot_date + 1,
-            {{ usable_on('compared.available_at') }},
-            first_day.calendar_day
-        ) as usable_day
-    from compared
-    cross join first_day
-    where compared.previous_sector is null or compared.sector != compared.previous_sector
+        lag(sector) over (partition by security_id order by session_idx) as previous_sector
+    from dated
+    where snapshot_date = latest_snapshot_date
 
 ),
 
 versions as (
 
-    select distinct on (changes.security_id, session_days.session_idx)
-        changes.security_id,
-        session_days.session_idx,
-        changes.available_at,
-        changes.sector
-    from changes
-    inner join session_days
-        on changes.usable_day = session_days.calendar_day
-    order by changes.security_id, session_days.session_idx, changes.snapshot_date desc
+    select
+        security_id,
+        session_idx,
+        available_at,
+        sector
+    from compared
+    where previous_sector is null or sector != previous_sector
 
 )
 
