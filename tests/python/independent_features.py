@@ -608,8 +608,12 @@ def spell_labels(spell: Spell, last_session: int, last_trade: int) -> dict[str, 
     and no unexplained break until its own end, which must have come.
     """
     first = int(spell.rows["session_idx"].iloc[0])
-    close = spell.rows["close"].to_numpy(float) * spell.factor
+    close, factor = spell.rows["close"].to_numpy(float), spell.factor
     size = len(close)
+
+    def change(start: int, end: int) -> float:
+        return (close[end] / close[start]) * (factor[end] / factor[start]) - 1
+
     status = np.empty(size, dtype=object)
     now, delayed = np.full(size, np.nan), np.full(size, np.nan)
     for row in range(size):
@@ -630,7 +634,7 @@ def spell_labels(spell: Spell, last_session: int, last_trade: int) -> dict[str, 
         if last_trade < first + size:
             goal = min(goal, size - 1)
         if goal < size:
-            now[row] = close[goal] / close[row] - 1
+            now[row] = change(row, goal)
         later = row + 22
         if spell.unexplained[row + 1 : later + 1].any() or first + later > last_session:
             continue
@@ -638,7 +642,7 @@ def spell_labels(spell: Spell, last_session: int, last_trade: int) -> dict[str, 
             later = min(later, size - 1)
         # nothing to buy after the last trade
         if later < size and first + row < last_trade:
-            delayed[row] = close[later] / close[row + 1] - 1
+            delayed[row] = change(row + 1, later)
     return {
         "label_status": status,
         "return_1m_fwd": now,
