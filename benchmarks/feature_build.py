@@ -44,7 +44,7 @@ KEYS = ["spell_key", "session_idx"]
 REFERENCE_SYMBOLS, REFERENCE_SESSIONS = 2394, 520
 PANDAS_TARGET, POLARS_TARGET = 12.0, 2.5
 # share of the sampled cells that rounding may tip over
-DIFFERENT_SHARE = 1e-3
+DIFFERENT_SHARE = 5e-3
 BUILD_SECONDS, BUILD_GIGABYTES = 60.0, 3.0
 
 # What everyone starts from. The market's return and the directory's size come joined: those joins
