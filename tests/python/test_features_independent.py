@@ -117,6 +117,25 @@ def pair(warehouse: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     return joined
 
 
+def undecided(joined: pd.DataFrame, name: str) -> pd.Series:
+    """Rows whose exact answer turns on rounding: the sign of a zero, the order of a tie.
+
+    Two returns across a capital change can be equal, or zero, on paper and a unit in the last place
+    apart in binary, whichever way they are computed.
+    """
+    if name == "return_1m_fwd_sign":
+        return joined["return_1m_fwd"].abs() < FLOOR
+    if name not in RANKED:
+        return pd.Series(False, index=joined.index)
+    source = f"{RANKED[name]}_ours" if f"{RANKED[name]}_ours" in joined else RANKED[name]
+    ranked = joined.loc[joined[name].notna(), ["session_idx", source]]
+    ordered = ranked.sort_values(["session_idx", source])
+    step = ordered.groupby("session_idx")[source].diff()
+    near = step <= np.maximum(1e-9 * ordered[source].abs(), FLOOR)
+    tied = near | near.groupby(ordered["session_idx"]).shift(-1, fill_value=False)
+    return tied.reindex(joined.index, fill_value=False)
+
+
 def differences(joined: pd.DataFrame, name: str) -> pd.DataFrame:
     """Rows on which the two disagree about a column."""
     theirs, ours = joined[name], joined[f"{name}_ours"]
@@ -132,6 +151,7 @@ def differences(joined: pd.DataFrame, name: str) -> pd.DataFrame:
     else:
         # flags come as objects where they can be NULL; 1.0 is True
         wrong[both] = theirs[both].astype(object) != ours[both].astype(object)
+    wrong &= ~undecided(joined, name)
     return joined.loc[wrong, [*KEYS, "symbol", "trade_date", name, f"{name}_ours"]]
 
 
