@@ -332,6 +332,35 @@ def compare_breaks(warehouse: Path, ours: pd.DataFrame) -> None:
     np.testing.assert_array_equal(joined["resolved_from_session_idx"].astype(float), known_from)
 
 
+def compare_cross_section(warehouse: Path, sessions: list[int]) -> None:
+    """Ranks and sector medians from the warehouse's own values, so that ties are exact."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        rows = connection.execute(
+            """select * from marts.fct_features_daily
+            where list_contains($sessions, session_idx)""",
+            {"sessions": sessions},
+        ).df()
+    member = rows["is_traded"] & rows["is_in_universe"]
+    for rank, source in RANKED.items():
+        ranked = rows[member & rows[source].notna()]
+        expected = pd.Series(np.nan, index=rows.index)
+        for _, values in ranked.groupby("session_idx")[source]:
+            expected[values.index] = (rankdata(values) - 0.5) / len(values)
+        np.testing.assert_allclose(rows[rank], expected, rtol=1e-9, err_msg=rank)
+    expected = pd.Series(np.nan, index=rows.index)
+    priced = rows[member & rows["mom_1"].notna() & rows["sector"].notna()]
+    for _, values in priced.groupby(["session_idx", "sector"])["mom_1"]:
+        if len(values) >= 5:
+            expected[values.index] = values - np.median(values)
+    np.testing.assert_allclose(rows["sector_rel_mom_1"], expected, rtol=1e-9, atol=FLOOR)
+    assert expected.notna().sum() > 1000
+
+
+@pytest.mark.slow
+def test_sample_market_ranks_and_sector_medians(sample_warehouse: Path) -> None:
+    compare_cross_section(sample_warehouse, list(range(SAMPLE_SESSIONS)))
+
+
 @pytest.mark.slow
 def test_sample_market_breaks(sample_warehouse: Path, sample: Recomputed) -> None:
     compare_breaks(sample_warehouse, sample.breaks)
@@ -485,29 +514,10 @@ def test_real_market_return_of_every_session(real_warehouse: Path, real: Recompu
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_real_ranks_and_sector_medians(real_warehouse: Path) -> None:
-    with duckdb.connect(str(real_warehouse), read_only=True) as connection:
-        last = connection.execute("select max(session_idx) from marts.dim_sessions").fetchone()[0]
-        chosen = np.random.default_rng(7).choice(np.arange(21, last + 1), REAL_SESSIONS, False)
-        rows = connection.execute(
-            """select * from marts.fct_features_daily
-            where list_contains($sessions, session_idx)""",
-            {"sessions": chosen.tolist()},
-        ).df()
-    member = rows["is_traded"] & rows["is_in_universe"]
-    for rank, source in RANKED.items():
-        ranked = rows[member & rows[source].notna()]
-        expected = pd.Series(np.nan, index=rows.index)
-        for _, values in ranked.groupby("session_idx")[source]:
-            expected[values.index] = (rankdata(values) - 0.5) / len(values)
-        np.testing.assert_allclose(rows[rank], expected, rtol=1e-9, err_msg=rank)
-    expected = pd.Series(np.nan, index=rows.index)
-    priced = rows[member & rows["mom_1"].notna() & rows["sector"].notna()]
-    for _, values in priced.groupby(["session_idx", "sector"])["mom_1"]:
-        if len(values) >= 5:
-            expected[values.index] = values - np.median(values)
-    np.testing.assert_allclose(rows["sector_rel_mom_1"], expected, rtol=1e-9, atol=FLOOR)
-    assert expected.notna().sum() > 1000
+def test_real_ranks_and_sector_medians(real_warehouse: Path, real: Recomputed) -> None:
+    last = int(real.sessions["session_idx"].max())
+    chosen = np.random.default_rng(7).choice(np.arange(21, last + 1), REAL_SESSIONS, False)
+    compare_cross_section(real_warehouse, chosen.tolist())
 
 
 @pytest.mark.real
