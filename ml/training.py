@@ -1,4 +1,4 @@
-"""Train and evaluate: purged walk-forward folds first, then the final models on every row."""
+"""Train and evaluate: purged walk-forward folds, and the final models on every row."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import importlib.metadata
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -217,31 +219,77 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
     )
 
 
-def _run_folds(
-    panel: Panel, plan: FoldPlan, config: ModelConfig, report: Report
-) -> list[FoldResult]:
-    """Every fold, one line each on the way."""
-    # A tree costs its rows and a share for its leaves that is worth some 60,000 rows, so the
-    # first folds tell how long the rest takes.
-    rows = [int(f.train_rows(panel.label_end_idx).sum()) for f in plan.folds]
+# Fits that run at the same time; each holds a copy of its rows and their bins.
+_MOST_WORKERS = 4
+
+
+def _workers(config: ModelConfig) -> tuple[int, ModelConfig]:
+    """How many fits run side by side, and the configuration of each.
+
+    Whole fits side by side leave no processor waiting for another at every split of every tree,
+    which one fit on several threads does, and badly so where other programs run.
+    """
+    workers = min(config.num_threads, _MOST_WORKERS)
+    return workers, replace(config, threads=config.num_threads // workers)
+
+
+def _run_fits(
+    panel: Panel, plan: FoldPlan, final_rows: Mask, config: ModelConfig, report: Report
+) -> tuple[list[FoldResult], Heads]:
+    """Every fold and the final models, the largest first; one line each on the way.
+
+    Returns:
+        Results in the order of the folds, and the final models.
+    """
+    workers, single = _workers(config)
     trees_fold = config.classifier.trees_fold + config.regressor.trees_fold
-    trees_final = config.classifier.trees_final + config.regressor.trees_final
-    work = [(n + 60_000) * trees_fold for n in rows] + [(len(panel) + 60_000) * trees_final]
+    trees_final = (config.classifier.trees_final, config.regressor.trees_final)
+    # A tree costs its rows and a share for its leaves that is worth some 60,000 rows.
+    work = {
+        fold.number: (int(fold.train_rows(panel.label_end_idx).sum()) + 60_000) * trees_fold
+        for fold in plan.folds
+    }
+    work[FINAL] = (int(final_rows.sum()) + 60_000) * sum(trees_final)
+    folds = {fold.number: fold for fold in plan.folds}
+    results: dict[int, FoldResult] = {}
+    finals: list[Heads] = []
+    lock = threading.Lock()
     started = time.monotonic()
-    results = []
-    for i, fold in enumerate(plan.folds):
+    done = 0
+
+    def fit(number: int) -> None:
+        nonlocal done
         begun = time.monotonic()
-        result = _run_fold(panel, plan, fold, config)
-        results.append(result)
-        codes = panel.session_idx[result.test]
-        auc = mean_session_auc(codes, result.probability, panel.up[result.test])
-        left = (time.monotonic() - started) / sum(work[: i + 1]) * sum(work[i + 1 :])
-        report(
-            f"fold {fold.number}/{len(plan.folds)}: {rows[i]:,} training rows, "
-            f"{len(result.test):,} test rows, {len(result.heads.kept)} features, "
-            f"AUC {auc:.4f}, {time.monotonic() - begun:.0f} s, about {left:.0f} s left"
-        )
-    return results
+        if number == FINAL:
+            heads = fit_heads(panel, final_rows, single, trees_final, "Final models")
+            line = f"final models: {int(final_rows.sum()):,} rows, {len(heads.kept)} features"
+            finals.append(heads)
+        else:
+            result = _run_fold(panel, plan, folds[number], single)
+            codes = panel.session_idx[result.test]
+            auc = mean_session_auc(codes, result.probability, panel.up[result.test])
+            line = (
+                f"fold {number}/{len(folds)}: {int(result.train.sum()):,} training rows, "
+                f"{len(result.test):,} test rows, {len(result.heads.kept)} features, AUC {auc:.4f}"
+            )
+            results[number] = result
+        with lock:
+            done += work[number]
+            now = time.monotonic()
+            left = (now - started) / done * (sum(work.values()) - done)
+            report(f"{line}, {now - begun:.0f} s, about {left:.0f} s left")
+
+    # the largest first, so that none of them is left alone at the end
+    order = sorted(work, key=lambda number: -work[number])
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(fit, number) for number in order]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [results[fold.number] for fold in plan.folds], finals[0]
 
 
 def mean_session_auc(session: Indices, score: Floats, up: Floats) -> float:
@@ -486,11 +534,9 @@ def train(
         f"{len(plan.folds)} folds, {config.num_threads} threads"
     )
 
-    results = _run_folds(panel, plan, config, report)
+    results, heads = _run_fits(panel, plan, final_rows, config, report)
+    report("evaluating")
     metrics, notes = _evaluate(panel, results, config)
-    report("final models on every matured row")
-    trees = (config.classifier.trees_final, config.regressor.trees_final)
-    heads = fit_heads(panel, final_rows, config, trees, "Final models")
 
     parameters = config.identity()
     card = ModelCard(
@@ -541,8 +587,8 @@ def train(
     return TrainingRun(
         run_id=run_id,
         card=card,
-        classifier=model_text(heads.classifier, config.num_threads),
-        regressor=model_text(heads.regressor, config.num_threads),
+        classifier=model_text(heads.classifier, _workers(config)[1].threads),
+        regressor=model_text(heads.regressor, _workers(config)[1].threads),
         tables={
             "runs": pa.Table.from_pylist([run_row]),
             "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),
