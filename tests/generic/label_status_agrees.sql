@@ -14,7 +14,7 @@
         (label_status = 'ok' and return_1m_fwd is null)
         or (label_status not in ('ok', 'delisted') and return_1m_fwd is not null)
         or (return_1m_fwd is null and return_1m_fwd_sign is not null)
-        or (return_1m_fwd > 0 and return_1m_fwd_sign != 1)
-        or (return_1m_fwd <= 0 and return_1m_fwd_sign != 0)
+        or (return_1m_fwd > 1e-12 and return_1m_fwd_sign != 1)
+        or (return_1m_fwd <= 1e-12 and return_1m_fwd_sign != 0)
         or (return_1m_fwd is not null and return_1m_fwd_sign is null)
 {% endtest %}

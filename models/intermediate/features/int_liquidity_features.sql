@@ -55,7 +55,8 @@ rolled as (
         avg(volume_adjusted) over last_60 as mean_volume_60,
         {{ rolling_skewness('volume_adjusted', 'last_60') }} as volume_skewness_60,
         avg(abs(return_1d) / nullif(dollar_volume, 0)) over last_21 as mean_impact_21,
-        sum(case when return_1d = 0 then 1 else 0 end) over last_60 as zero_returns_60,
+        -- across a capital change an unchanged price leaves a return of rounding size
+        sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
         avg(turnover) over last_21 as mean_turnover_21,
         count(turnover) over last_21 as turnovers_21
     from lagged

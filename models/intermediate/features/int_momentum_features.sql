@@ -84,28 +84,13 @@ moving_averages as (
 
 ),
 
-sloped as (
-
-    select
-        *,
-        count(sma_200) over last_20 as sma_200_values,
-        regr_slope(sma_200, cast(session_idx as double precision)) over last_20
-            as sma_200_slope_level
-    from moving_averages
-    window
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
-        )
-
-),
-
 computed as (
 
     select
         spell_key,
         session_idx,
+        sessions_since_break,
+        sma_200,
         case when {{ unbroken(1) }} then return_1d end as ret_1d,
         {% for name, k in [('mom_5', 5), ('mom_1', 21), ('mom_3', 63), ('mom_6', 126), ('mom_12', 252)] -%}
             case
@@ -126,9 +111,6 @@ computed as (
         case when {{ unbroken(199) }} then close_adjusted / sma_200 - 1 end as price_to_sma_200,
         case when {{ unbroken(199) }} then close_adjusted > sma_200 * (1 + 1e-12) end
             as trend_200,
-        case
-            when {{ unbroken(218) }} and sma_200_values = 20 then sma_200_slope_level / sma_200
-        end as sma200_slope,
         case
             when
                 {{ unbroken(251) }}
@@ -155,7 +137,29 @@ computed as (
             when {{ unbroken(1) }}
                 then (open / close_lag_1) * (capital_factor / factor_lag_1) - 1
         end as gap_1d
-    from sloped
+    from moving_averages
+
+),
+
+sloped as (
+
+    select
+        *,
+        case
+            when
+                {{ unbroken(218) }}
+                and count(sma_200) over last_20 = 20
+                then
+                    regr_slope(sma_200, cast(session_idx as double precision)) over last_20
+                    / sma_200
+        end as sma200_slope
+    from computed
+    window
+        last_20 as (
+            partition by spell_key
+            order by session_idx
+            rows between 19 preceding and current row
+        )
 
 )
 
@@ -180,4 +184,4 @@ select
     range_pos_20,
     rsi_14,
     gap_1d
-from computed
+from sloped

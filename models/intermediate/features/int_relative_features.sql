@@ -20,16 +20,10 @@ paired as (
         daily_grid.return_1d,
         market_returns.market_return_1d,
         market_returns.market_return_21d,
-        market_returns.market_return_63d,
-        {{ traded_lags([60, 252], 'daily_grid.traded_sessions') }}
+        market_returns.market_return_63d
     from daily_grid
     inner join market_returns
         on daily_grid.session_idx = market_returns.session_idx
-    window
-        in_spell as (
-            partition by daily_grid.spell_key
-            order by daily_grid.session_idx
-        )
 
 ),
 
@@ -43,8 +37,7 @@ rolled as (
         market_return_1d,
         market_return_21d,
         market_return_63d,
-        traded_lag_60,
-        traded_lag_252,
+        {{ traded_lags([60, 252]) }},
         regr_count(return_1d, market_return_1d) over last_252 as pairs_252,
         regr_slope(return_1d, market_return_1d) over last_252 as slope_252,
         regr_count(return_1d, market_return_1d) over last_60 as pairs_60,
@@ -53,6 +46,7 @@ rolled as (
         covar_samp(return_1d, market_return_1d) over last_60 as covariance_60
     from paired
     window
+        in_spell as (partition by spell_key order by session_idx),
         last_60 as (
             partition by spell_key
             order by session_idx

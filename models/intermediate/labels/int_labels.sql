@@ -202,8 +202,9 @@ select
     labelled.return_1m_fwd,
     cast(
         case
-            when labelled.return_1m_fwd > 0 then 1
-            when labelled.return_1m_fwd <= 0 then 0
+            -- a margin against rounding across capital changes
+            when labelled.return_1m_fwd > 1e-12 then 1
+            when labelled.return_1m_fwd <= 1e-12 then 0
         end as integer
     ) as return_1m_fwd_sign,
     labelled.return_1m_fwd_lag1

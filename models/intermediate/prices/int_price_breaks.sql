@@ -447,8 +447,9 @@ select
     judged.verdict,
     judged.share_ratio,
     judged.verdict_available_at,
+    -- greatest() skips NULLs: a verdict known only after the last session resolves nothing yet
     case
-        when judged.verdict != 'suspect_break'
+        when judged.verdict != 'suspect_break' and session_days.session_idx is not null
             then greatest(session_days.session_idx, judged.session_idx)
     end as resolved_from_session_idx,
     judged.is_candidate

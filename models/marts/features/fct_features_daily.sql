@@ -22,6 +22,12 @@ sector_versions as (
 
 ),
 
+verdict_knowledge as (
+
+    select * from {{ ref('int_verdict_knowledge') }}
+
+),
+
 momentum_features as (
 
     select * from {{ ref('int_momentum_features') }}
@@ -61,7 +67,11 @@ final as (
         daily_grid.session_idx,
         daily_grid.spell,
         daily_grid.spell_session as sessions_of_history,
-        greatest(directory_daily.available_at, sector_versions.available_at) as max_available_at,
+        greatest(
+            directory_daily.available_at,
+            sector_versions.available_at,
+            verdict_knowledge.available_at
+        ) as max_available_at,
         universe.kind,
         sector_versions.sector,
         daily_grid.close,
@@ -153,6 +163,15 @@ final as (
             and (
                 daily_grid.session_idx < sector_versions.before_session_idx
                 or sector_versions.before_session_idx is null
+            )
+    left join verdict_knowledge
+        on
+            daily_grid.security_id = verdict_knowledge.security_id
+            and daily_grid.spell = verdict_knowledge.spell
+            and daily_grid.session_idx >= verdict_knowledge.from_session_idx
+            and (
+                daily_grid.session_idx < verdict_knowledge.before_session_idx
+                or verdict_knowledge.before_session_idx is null
             )
 
 )
