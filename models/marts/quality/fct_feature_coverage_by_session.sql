@@ -17,6 +17,14 @@ source_starts as (
         min(session_idx) as first_session_idx
     from directory_daily
 
+    union all
+
+    -- a level of the day's quotes does not exist where the vendor adjusted them for later splits
+    select
+        'quoted_prices' as source_name,
+        {{ 'cast(0 as bigint)' if market_var('price_basis') == 'raw' else 'cast(null as bigint)' }}
+            as first_session_idx
+
 ),
 
 members as (
