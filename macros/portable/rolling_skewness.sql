@@ -2,8 +2,10 @@
   Bias-corrected sample skewness (G1, the adjusted Fisher-Pearson coefficient) over a window frame.
     values   expression
     window   name of a window with its frame
-  NULL for fewer than three values and for a frame without variation. Postgres has no skewness:
-  the frame is collected and its moments are taken about its own mean, never as raw power sums.
+  NULL for fewer than three values. A frame without variation gives NULL or NaN: finite() around the
+  column makes it NULL everywhere (asking for the deviation here would cost a second window).
+  Postgres has no skewness: the frame is collected and its moments are taken about its own mean,
+  never as raw power sums.
 #}
 {% macro rolling_skewness(values, window) -%}
     {{ return(adapter.dispatch('rolling_skewness', 'asx_warehouse')(values, window)) }}
@@ -33,5 +35,5 @@
 {%- endmacro %}
 
 {% macro duckdb__rolling_skewness(values, window) -%}
-    case when stddev_samp({{ values }}) over {{ window }} > 0 then skewness({{ values }}) over {{ window }} end
+    skewness({{ values }}) over {{ window }}
 {%- endmacro %}

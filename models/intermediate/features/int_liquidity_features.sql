@@ -142,7 +142,7 @@ select
             {{ unbroken(59) }}
             and spell_session >= 60
             and {{ half_traded(60, 'traded_lag_60') }}
-            then volume_skewness_60
+            then {{ finite('volume_skewness_60') }}
     end as volume_skew_60,
     case
         when

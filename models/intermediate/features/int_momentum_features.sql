@@ -4,7 +4,7 @@ with daily_grid as (
 
 ),
 
-lagged as (
+adjusted as (
 
     select
         spell_key,
@@ -19,9 +19,7 @@ lagged as (
         high * capital_factor as high_adjusted,
         low * capital_factor as low_adjusted,
         close * capital_factor as close_adjusted,
-        close * capital_factor - lag(close * capital_factor) over in_spell as change_adjusted,
-        {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
-        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 200, 252]) }}
+        close * capital_factor - lag(close * capital_factor) over in_spell as change_adjusted
     from daily_grid
     window in_spell as (partition by spell_key order by session_idx)
 
@@ -30,7 +28,18 @@ lagged as (
 averaged as (
 
     select
-        *,
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        open,
+        close,
+        capital_factor,
+        close_adjusted,
+        {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
+        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 200, 252]) }},
         avg(close_adjusted) over last_50 as mean_50,
         avg(close_adjusted) over last_200 as mean_200,
         max(close_adjusted) over last_252 as highest_close_252,
@@ -39,8 +48,9 @@ averaged as (
         count(high_adjusted + low_adjusted) over last_20 as ranges_20,
         sum(greatest(change_adjusted, 0)) over last_14 as gains_14,
         sum(greatest(-change_adjusted, 0)) over last_14 as losses_14
-    from lagged
+    from adjusted
     window
+        in_spell as (partition by spell_key order by session_idx),
         last_14 as (
             partition by spell_key
             order by session_idx

@@ -4,7 +4,7 @@ with daily_grid as (
 
 ),
 
-lagged as (
+ranged as (
 
     select
         spell_key,
@@ -15,30 +15,18 @@ lagged as (
         return_1d,
         close,
         close * capital_factor as close_adjusted,
-        high * capital_factor as high_adjusted,
-        low * capital_factor as low_adjusted,
-        lag(close * capital_factor) over in_spell as previous_close_adjusted,
-        {{ traded_lags([14, 21, 30, 60, 90]) }}
-    from daily_grid
-    window in_spell as (partition by spell_key order by session_idx)
-
-),
-
-ranged as (
-
-    select
-        *,
-        -- greatest() skips NULLs, a missing quote must not
+        -- greatest() skips NULLs, a missing quote must not; the close before is what the return
+        -- grew from, which saves a pass over the windows
         case
-            when high_adjusted is not null and low_adjusted is not null
+            when high is not null and low is not null
                 then
                     greatest(
-                        high_adjusted - low_adjusted,
-                        abs(high_adjusted - previous_close_adjusted),
-                        abs(low_adjusted - previous_close_adjusted)
+                        (high - low) * capital_factor,
+                        abs(high - close / (1 + return_1d)) * capital_factor,
+                        abs(low - close / (1 + return_1d)) * capital_factor
                     )
         end as true_range
-    from lagged
+    from daily_grid
 
 ),
 
@@ -52,11 +40,7 @@ rolled as (
         sessions_since_break,
         close,
         close_adjusted,
-        traded_lag_14,
-        traded_lag_21,
-        traded_lag_30,
-        traded_lag_60,
-        traded_lag_90,
+        {{ traded_lags([14, 21, 30, 60, 90]) }},
         stddev_samp(return_1d) over last_30 as deviation_30,
         stddev_samp(return_1d) over last_60 as deviation_60,
         stddev_samp(return_1d) over last_90 as deviation_90,
@@ -67,6 +51,7 @@ rolled as (
         count(true_range) over last_14 as true_ranges_14
     from ranged
     window
+        in_spell as (partition by spell_key order by session_idx),
         last_14 as (
             partition by spell_key
             order by session_idx
@@ -122,7 +107,7 @@ computed as (
                 {{ unbroken(60) }}
                 and spell_session > 60
                 and {{ half_traded(60, 'traded_lag_60') }}
-                then skewness_60
+                then {{ finite('skewness_60') }}
         end as skew_ret_60,
         case
             when
