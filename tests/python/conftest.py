@@ -9,6 +9,11 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 
+# Every test says itself where its warehouse, profile and compiled project are; what the caller's
+# shell has set must not reach it, nor a fixture of module scope.
+for _name in ("ASXW_DUCKDB_PATH", "ASXW_TARGET", "DBT_TARGET_PATH", "DBT_PROFILES_DIR"):
+    os.environ.pop(_name, None)
+
 
 @pytest.fixture
 def project_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

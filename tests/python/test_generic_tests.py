@@ -281,7 +281,7 @@ def test_every_generic_test_is_described():
         assert f"`{path.stem}`" in text
 
 
-# thirty companies in eleven sectors: a median needs fewer members than in a whole market
+# eighty companies in more than twenty sectors: a median needs fewer members than in a whole market
 VARS = ("--vars", "{sector_min_members: 1}")
 QUALITY = ("fct_pipeline_funnel", "fct_feature_coverage_by_session", "fct_feature_coverage")
 SELECTED = (
@@ -337,7 +337,7 @@ def built(tmp_path_factory):
     asxw = str(Path(sys.executable).with_name("asxw"))
     market = str(folder / "market")
     for command in (
-        [asxw, "sample-market", market, "--symbols", "30", "--sessions", "330"],
+        [asxw, "sample-market", market, "--symbols", "80", "--sessions", "330"],
         [asxw, "load", market, "--layout", "sample"],
     ):
         subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True)
