@@ -68,7 +68,8 @@ test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
 	pytest
 
 lock: ## Compile the locks again (needs uv)
-	@echo "dbt-core-experimental-parser ; sys_platform == 'never'" > target/override.txt
+	@mkdir -p target
+	echo "dbt-core-experimental-parser ; sys_platform == 'never'" > target/override.txt
 	compile="uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --override target/override.txt --extra build"
 	$$compile --extra dev -o requirements-dev.lock
 	$$compile -c requirements-dev.lock -o requirements.lock
