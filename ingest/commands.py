@@ -12,6 +12,7 @@ from ingest.layouts import read_layout
 from ingest.loader import LoadResult, load
 from ingest.one_market import set_aside_other_market
 from ml.contract import read_contract
+from ml.text_table import text_table
 from ml.warehouse import project_vars
 
 
@@ -80,14 +81,7 @@ def report(result: LoadResult) -> str:
         (c.table, c.file, f"{c.read:,}", f"{c.loaded:,}", f"{c.unchanged:,}", f"{c.rejected:,}")
         for c in result.counts
     ]
-    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if n < 2 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [head, *rows]
-    ]
+    lines = [text_table(head, rows, left=2)]
     rejected = [
         f"  {table}: {count:,} x {reason}"
         for table, reasons in result.reasons.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
 from ml.manifest import ProjectManifest, project_manifest
 from ml.scoring import find_run, score, session_to_score, write_scores
+from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
 from ml.warehouse import open_warehouse, open_when_free, project_vars
 
@@ -88,12 +89,6 @@ def _git_commit(project_dir: Path) -> str | None:
 # --- tables on the terminal ---------------------------------------------------------------------
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in [header, *rows]]
-    return "\n".join(lines)
-
-
 def _number(metric: Metric | None) -> str:
     return "-" if metric is None else f"{metric.value:.4f}"
 
@@ -134,7 +129,7 @@ def fold_table(run: TrainingRun, baseline: str) -> str:
                 *(_number(found.get((predictor, number, name))) for _, predictor, name in columns),
             ]
         )
-    lines = [_aligned(header, rows), "", "All out-of-fold rows, with 95 % intervals:"]
+    lines = [text_table(header, rows, left=0), "", "All out-of-fold rows, with 95 % intervals:"]
     for title, predictor, name in columns:
         lines.append(f"  {title}: {_with_interval(found.get((predictor, POOLED, name)))}")
     difference = f"{MODEL} - {baseline}"
@@ -242,7 +237,7 @@ def score_command(
     rows = [
         [r["symbol"], f"{r['probability_up']:.4f}", f"{r['expected_return']:+.4f}"] for r in top
     ]
-    click.echo(_aligned(["symbol", "probability up", "expected return"], rows))
+    click.echo(text_table(["symbol", "probability up", "expected return"], rows, left=0))
 
 
 @click.command("export")

@@ -7,23 +7,15 @@ from typing import Any
 
 import click
 
+from ml.text_table import text_table
 from ml.warehouse import DuckDBWarehouse, open_warehouse, project_vars
 
 LAYERS = ("raw", "staging", "intermediate", "marts", "ml")
 TOP_SIGNALS = 15
 
 
-def text_table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Rows as aligned text: numbers to the right, the first column to the left."""
-    cells = [head, *[tuple(_cell(value) for value in row) for row in rows]]
-    widths = [max(len(row[n]) for row in cells) for n in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if n == 0 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )
+def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    return text_table(header, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: Any) -> str:
@@ -96,7 +88,7 @@ SIGNAL_SQL = f"""
 def describe(warehouse: DuckDBWarehouse, schemas: dict[str, str]) -> str:
     """The whole status text; parts that do not exist yet say which command makes them."""
     parts = [f"Database: {warehouse.path}", ""]
-    parts += [text_table(("table", "rows"), layer_rows(warehouse, schemas)), ""]
+    parts += [_table(("table", "rows"), layer_rows(warehouse, schemas)), ""]
     runs = (
         warehouse.read_rows(
             f'select run_id, trained_through from "{schemas["ml"]}".runs order by created_at desc'
@@ -110,7 +102,7 @@ def describe(warehouse: DuckDBWarehouse, schemas: dict[str, str]) -> str:
     folds = warehouse.read_rows(FOLD_SQL.format(ml=schemas["ml"]), (run_id,))
     named = [("all" if row[0] == 0 else str(row[0]), *row[1:]) for row in folds]
     parts += [f"Newest run {run_id}, trained through {through}; out of fold:"]
-    parts += [text_table(FOLD_HEAD, named), ""]
+    parts += [_table(FOLD_HEAD, named), ""]
     if not warehouse.has_table(schemas["marts"], "fct_signals_latest"):
         return "\n".join([*parts, "No signals yet: asxw score, then dbt build."])
     signals = warehouse.read_rows(SIGNAL_SQL.format(marts=schemas["marts"]))
@@ -118,7 +110,7 @@ def describe(warehouse: DuckDBWarehouse, schemas: dict[str, str]) -> str:
     session = warehouse.read_rows(
         f'select max(trade_date) from "{schemas["marts"]}".fct_signals_latest'
     )[0][0]
-    parts += [f"Signals of {session}, highest probability first:", text_table(head, signals)]
+    parts += [f"Signals of {session}, highest probability first:", _table(head, signals)]
     return "\n".join(parts)
 
 
