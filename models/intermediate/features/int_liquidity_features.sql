@@ -10,7 +10,7 @@ directory_daily as (
 
 ),
 
-lagged as (
+sized as (
 
     select
         daily_grid.spell_key,
@@ -22,18 +22,12 @@ lagged as (
         daily_grid.close,
         daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
         daily_grid.close * daily_grid.volume as dollar_volume,
-        daily_grid.close * daily_grid.volume / directory_daily.market_cap as turnover,
-        {{ traded_lags([5, 20, 21, 60], 'daily_grid.traded_sessions') }}
+        daily_grid.close * daily_grid.volume / directory_daily.market_cap as turnover
     from daily_grid
     left join directory_daily
         on
             daily_grid.security_id = directory_daily.security_id
             and daily_grid.session_idx = directory_daily.session_idx
-    window
-        in_spell as (
-            partition by daily_grid.spell_key
-            order by daily_grid.session_idx
-        )
 
 ),
 
@@ -46,11 +40,7 @@ rolled as (
         traded_sessions,
         sessions_since_break,
         close,
-        traded_lag_5,
-        traded_lag_20,
-        traded_lag_21,
-        traded_lag_60,
-        {{ rolling_median('dollar_volume', 'last_20') }} as dollar_volume_median_20,
+        {{ traded_lags([5, 21, 60]) }},
         avg(volume_adjusted) over last_5 as mean_volume_5,
         avg(volume_adjusted) over last_60 as mean_volume_60,
         {{ rolling_skewness('volume_adjusted', 'last_60') }} as volume_skewness_60,
@@ -59,17 +49,13 @@ rolled as (
         sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
         avg(turnover) over last_21 as mean_turnover_21,
         count(turnover) over last_21 as turnovers_21
-    from lagged
+    from sized
     window
+        in_spell as (partition by spell_key order by session_idx),
         last_5 as (
             partition by spell_key
             order by session_idx
             rows between 4 preceding and current row
-        ),
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
         ),
         last_21 as (
             partition by spell_key
@@ -84,32 +70,55 @@ rolled as (
 
 ),
 
--- windows of dollar volume alone are exempt from the break guard: a capital change moves price and
--- volume against each other
-valued as (
+-- Windows of dollar volume apart, on few columns: a window's cost is in what it carries along. They
+-- are exempt from the break guard: a capital change moves price and volume against each other.
+dollar_windows as (
 
     select
-        *,
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        lag(traded_sessions, 20) over in_spell as traded_lag_20,
+        {{ rolling_median('close * volume', 'last_20') }} as median_20
+    from daily_grid
+    window
+        in_spell as (partition by spell_key order by session_idx),
+        last_20 as (
+            partition by spell_key
+            order by session_idx
+            rows between 19 preceding and current row
+        )
+
+),
+
+dollar_volumes as (
+
+    select
+        spell_key,
+        session_idx,
         case
-            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
-                then dollar_volume_median_20
+            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }} then median_20
         end as adv_20_median,
         case
             when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
-                then ln(1 + dollar_volume_median_20)
+                then ln(1 + median_20)
         end as adv_20_log
-    from rolled
+    from dollar_windows
 
 ),
 
 standardised as (
 
     select
-        *,
+        spell_key,
+        session_idx,
+        adv_20_median,
+        adv_20_log,
         count(adv_20_log) over last_252 as adv_logs_252,
         avg(adv_20_log) over last_252 as adv_log_mean_252,
         stddev_samp(adv_20_log) over last_252 as adv_log_deviation_252
-    from valued
+    from dollar_volumes
     window
         last_252 as (
             partition by spell_key
@@ -120,8 +129,8 @@ standardised as (
 )
 
 select
-    spell_key,
-    session_idx,
+    rolled.spell_key,
+    rolled.session_idx,
     {% set is_raw = market_var('price_basis') == 'raw' -%}
     {{ 'adv_20_median' if is_raw else 'cast(null as double precision)' }} as adv_20_median,
     {{ 'adv_20_log' if is_raw else 'cast(null as double precision)' }} as adv_20_log,
@@ -169,4 +178,8 @@ select
             then mean_turnover_21
     end as turnover_21,
     {{ 'ln(close)' if is_raw else 'cast(null as double precision)' }} as price_log
-from standardised
+from rolled
+inner join standardised
+    on
+        rolled.spell_key = standardised.spell_key
+        and rolled.session_idx = standardised.session_idx

@@ -16,16 +16,17 @@ adjusted as (
         open,
         close,
         capital_factor,
-        high * capital_factor as high_adjusted,
-        low * capital_factor as low_adjusted,
         close * capital_factor as close_adjusted,
-        close * capital_factor - lag(close * capital_factor) over in_spell as change_adjusted
+        -- the close before is what the return grew from, which saves a pass over the windows
+        close * capital_factor - close * capital_factor / (1 + return_1d) as change_adjusted,
+        -- a quote the vendor lacks makes the window's range infinite, which is recognised below
+        coalesce(high * capital_factor, cast('infinity' as double precision)) as high_adjusted,
+        coalesce(low * capital_factor, cast('-infinity' as double precision)) as low_adjusted
     from daily_grid
-    window in_spell as (partition by spell_key order by session_idx)
 
 ),
 
-averaged as (
+rolled as (
 
     select
         spell_key,
@@ -39,13 +40,11 @@ averaged as (
         capital_factor,
         close_adjusted,
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
-        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 200, 252]) }},
+        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
         avg(close_adjusted) over last_50 as mean_50,
-        avg(close_adjusted) over last_200 as mean_200,
         max(close_adjusted) over last_252 as highest_close_252,
         max(high_adjusted) over last_20 as highest_20,
         min(low_adjusted) over last_20 as lowest_20,
-        count(high_adjusted + low_adjusted) over last_20 as ranges_20,
         sum(greatest(change_adjusted, 0)) over last_14 as gains_14,
         sum(greatest(-change_adjusted, 0)) over last_14 as losses_14
     from adjusted
@@ -66,11 +65,6 @@ averaged as (
             order by session_idx
             rows between 49 preceding and current row
         ),
-        last_200 as (
-            partition by spell_key
-            order by session_idx
-            rows between 199 preceding and current row
-        ),
         last_252 as (
             partition by spell_key
             order by session_idx
@@ -79,18 +73,74 @@ averaged as (
 
 ),
 
--- a full, half-traded window; the break guard follows below, where the whole span is known
-moving_averages as (
+-- The long average and its slope apart, on few columns: a window's cost is in what it carries along.
+long_windows as (
 
     select
-        *,
-        case
-            when spell_session >= 50 and {{ half_traded(50, 'traded_lag_50') }} then mean_50
-        end as sma_50,
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        lag(traded_sessions, 200) over in_spell as traded_lag_200,
+        avg(close * capital_factor) over last_200 as mean_200
+    from daily_grid
+    window
+        in_spell as (partition by spell_key order by session_idx),
+        last_200 as (
+            partition by spell_key
+            order by session_idx
+            rows between 199 preceding and current row
+        )
+
+),
+
+long_averages as (
+
+    select
+        spell_key,
+        session_idx,
         case
             when spell_session >= 200 and {{ half_traded(200, 'traded_lag_200') }} then mean_200
         end as sma_200
-    from averaged
+    from long_windows
+
+),
+
+sloped as (
+
+    select
+        spell_key,
+        session_idx,
+        sma_200,
+        case
+            when count(sma_200) over last_20 = 20
+                then regr_slope(sma_200, cast(session_idx as double precision)) over last_20
+        end as slope_20
+    from long_averages
+    window
+        last_20 as (
+            partition by spell_key
+            order by session_idx
+            rows between 19 preceding and current row
+        )
+
+),
+
+averaged as (
+
+    select
+        rolled.*,
+        case
+            when rolled.spell_session >= 50 and {{ half_traded(50, 'traded_lag_50') }}
+                then rolled.mean_50
+        end as sma_50,
+        sloped.sma_200,
+        sloped.slope_20
+    from rolled
+    inner join sloped
+        on
+            rolled.spell_key = sloped.spell_key
+            and rolled.session_idx = sloped.session_idx
 
 ),
 
@@ -99,8 +149,6 @@ computed as (
     select
         spell_key,
         session_idx,
-        sessions_since_break,
-        sma_200,
         case when {{ unbroken(1) }} then return_1d end as ret_1d,
         {% for name, k in [('mom_5', 5), ('mom_1', 21), ('mom_3', 63), ('mom_6', 126), ('mom_12', 252)] -%}
             case
@@ -131,7 +179,8 @@ computed as (
         case
             when
                 {{ unbroken(19) }}
-                and ranges_20 = 20
+                and spell_session >= 20
+                and highest_20 - lowest_20 < cast('infinity' as double precision)
                 and {{ half_traded(20, 'traded_lag_20') }}
                 then
                     {{ safe_divide('close_adjusted - lowest_20', 'highest_20 - lowest_20') }}
@@ -146,30 +195,9 @@ computed as (
         case
             when {{ unbroken(1) }}
                 then (open / close_lag_1) * (capital_factor / factor_lag_1) - 1
-        end as gap_1d
-    from moving_averages
-
-),
-
-sloped as (
-
-    select
-        *,
-        case
-            when
-                {{ unbroken(218) }}
-                and count(sma_200) over last_20 = 20
-                then
-                    regr_slope(sma_200, cast(session_idx as double precision)) over last_20
-                    / sma_200
-        end as sma200_slope
-    from computed
-    window
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
-        )
+        end as gap_1d,
+        case when {{ unbroken(218) }} then slope_20 / sma_200 end as sma200_slope
+    from averaged
 
 )
 
@@ -194,4 +222,4 @@ select
     range_pos_20,
     rsi_14,
     gap_1d
-from sloped
+from computed
