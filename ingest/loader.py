@@ -21,7 +21,7 @@ from ingest.one_market import check_one_market, price_sources
 from ingest.reader import FILE, ID, Source, Staging, literal, quoted
 from ml.contract import Table, read_contract
 from ml.errors import AsxwError
-from ml.warehouse import DuckDBWarehouse, open_warehouse, project_vars
+from ml.warehouse import Warehouse, open_warehouse, project_vars
 
 TOP_REASONS = 5
 REQUIRED_TABLE = "prices"
@@ -115,6 +115,8 @@ def load(
             open_warehouse(project_dir, target) as warehouse,
             warehouse.transaction(),
         ):
+            # a second load waits for this one, and then finds its rows
+            warehouse.hold(f"load {schema}")
             warehouse.create_tables(schema, contract)
             check_one_market(price_sources(warehouse, schema), layout.name)
             job = _Load(
@@ -188,7 +190,7 @@ class _Load:
     def __init__(
         self,
         staging: Staging,
-        warehouse: DuckDBWarehouse,
+        warehouse: Warehouse,
         layout: Layout,
         *,
         contract: Mapping[str, Table],
@@ -218,6 +220,7 @@ class _Load:
             self.schema,
             table,
             self._clean_rows(table),
+            replaced_rows=self.contract["replaced_rows"],
             source=self.layout.name,
             received_at=self.times.received_at,
             loaded_at=self.times.loaded_at,
@@ -338,13 +341,13 @@ class _Load:
             "order by file_name, row_number"
         ).to_arrow_table()
         ledger = self.contract["rejected_rows"]
-        self.warehouse.connection.register("__rejects", rows)
+        self.warehouse.put_temporary("rejects", rows)
         name = f'"{self.schema}".{ledger.name}'
         self.warehouse.execute(
-            f"insert into {name} ({', '.join(rows.column_names)}) select r.* from __rejects r "
+            f"insert into {name} ({', '.join(rows.column_names)}) select r.* from rejects r "
             f"where not exists (select 1 from {name} s where s.reject_id = r.reject_id)"
         )
-        self.warehouse.connection.unregister("__rejects")
+        self.warehouse.drop_temporary("rejects")
         self.result.reasons[table.name] = [
             (str(r[0]), int(str(r[1])))
             for r in self.staging.rows(

@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 
 from ml.contract import Table
 from ml.errors import AsxwError
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 SUPERSEDED = "changes a version that a later one in the same load replaces"
 
@@ -38,11 +39,12 @@ def _equal(columns: Sequence[str], left: str, right: str) -> str:
 
 
 def merge(
-    warehouse: DuckDBWarehouse,
+    warehouse: Warehouse,
     schema: str,
     table: Table,
     rows: pa.Table,
     *,
+    replaced_rows: Table,
     source: str,
     received_at: dt.datetime,
     loaded_at: dt.datetime,
@@ -58,6 +60,7 @@ def merge(
         table: the raw table.
         rows: no, file_no, merged, and the table's columns without those of the loader. A merged
             row shares the fate of the row with its key.
+        replaced_rows: the table that keeps the old form of a replaced row.
         source: the layout's name.
         received_at: market local time; see above.
         loaded_at: UTC.
@@ -67,20 +70,19 @@ def merge(
     """
     target = f'"{schema}"."{table.name}"'
     first = table.key[0]
-    warehouse.connection.register("arriving", rows)
-    warehouse.execute("create or replace temp table incoming as select * from arriving")
-    warehouse.connection.unregister("arriving")
-    warehouse.execute(
-        "create or replace temp table fate as select i.no, i.file_no, "
+    warehouse.put_temporary("incoming", rows)
+    warehouse.make_temporary(
+        "fate",
+        "select i.no, i.file_no, "
         f"case when s.\"{first}\" is null then 'insert' "
         f"when {_same(table.payload, 'i', 's')} then 'unchanged' else 'changed' end as status "
         f"from incoming i left join {target} s on {_equal(table.key, 'i', 's')} "
-        "where not i.merged"
+        "where not i.merged",
     )
     if table.versioned:
         _version(warehouse, target, table, received_at)
     else:
-        _replace(warehouse, schema, target, table, loaded_at)
+        _replace(warehouse, schema, target, table, replaced_rows, loaded_at)
     columns = [c.name for c in table.columns if not c.loader]
     known = [
         "case when f.status = 'correction' then cast(? as timestamp) else i.\"available_at\" end"
@@ -100,24 +102,26 @@ def merge(
 
 
 def _version(
-    warehouse: DuckDBWarehouse, target: str, table: Table, received_at: dt.datetime
+    warehouse: Warehouse, target: str, table: Table, received_at: dt.datetime
 ) -> None:
     """Decide about rows whose key is stored with another payload."""
     business = [k for k in table.key if k != "available_at"]
-    warehouse.execute(
-        "create or replace temp table changed as select i.* from incoming i join fate f "
-        "on f.no = i.no where f.status = 'changed'"
+    warehouse.make_temporary(
+        "changed",
+        "select i.* from incoming i join fate f on f.no = i.no where f.status = 'changed'",
     )
     if not warehouse.read_rows("select 1 from changed limit 1"):
         return
-    warehouse.execute(
-        "create or replace temp table latest as select * from (select s.*, row_number() over "
+    warehouse.make_temporary(
+        "latest",
+        "select * from (select s.*, row_number() over "
         f'(partition by {_list(business, "s.")} order by s."available_at" desc) as place '
         f"from {target} s where exists (select 1 from changed c "
-        f"where {_equal(business, 'c', 's')})) ranked where place = 1"
+        f"where {_equal(business, 'c', 's')})) ranked where place = 1",
     )
-    warehouse.execute(
-        "create or replace temp table verdict as select c.no, "
+    warehouse.make_temporary(
+        "verdict",
+        "select c.no, "
         f"case when {_same(table.payload, 'c', 'l')} then 'unchanged' "
         f"when exists (select 1 from incoming i where {_equal(business, 'i', 'c')} "
         'and i."available_at" > c."available_at" and not i.merged) then \'superseded\' '
@@ -141,27 +145,39 @@ def _version(
 
 
 def _replace(
-    warehouse: DuckDBWarehouse, schema: str, target: str, table: Table, loaded_at: dt.datetime
+    warehouse: Warehouse,
+    schema: str,
+    target: str,
+    table: Table,
+    replaced_rows: Table,
+    loaded_at: dt.datetime,
 ) -> None:
     """Move the stored form of changed rows to replaced_rows."""
-    columns = [c.name for c in table.columns]
-    cells = ", ".join(f"'{c}', s.\"{c}\"" for c in columns)
     changed = (
         "select 1 from incoming i join fate f on f.no = i.no where f.status = 'changed' and "
         + _equal(table.key, "i", "s")
     )
     if not warehouse.read_rows("select 1 from fate where status = 'changed' limit 1"):
         return
-    warehouse.execute(
-        f'insert into "{schema}"."replaced_rows" (table_name, row_json, replaced_at) '
-        f"select ?, cast(json_object({cells}) as text), cast(? as timestamp) from {target} s "
-        f"where exists ({changed})",
-        [table.name, loaded_at],
-    )
+    columns = _list([c.name for c in table.columns], "s.")
+    stored = warehouse.read_arrow(f"select {columns} from {target} s where exists ({changed})")
+    warehouse.append(schema, replaced_rows, _as_json(stored, table, loaded_at))
     warehouse.execute(f"delete from {target} as s where exists ({changed})")
 
 
-def _outcome(warehouse: DuckDBWarehouse, table: Table) -> Merged:
+def _as_json(stored: pa.Table, table: Table, replaced_at: dt.datetime) -> pa.Table:
+    """Rows of replaced_rows: one text per stored row, written by DuckDB whatever the warehouse."""
+    cells = ", ".join(f"'{c.name}', s.\"{c.name}\"" for c in table.columns)
+    with duckdb.connect(":memory:") as connection:
+        connection.register("stored", stored)
+        return connection.execute(
+            f"select ? as table_name, cast(json_object({cells}) as text) as row_json, "
+            "cast(? as timestamp) as replaced_at from stored s",
+            [table.name, replaced_at],
+        ).to_arrow_table()
+
+
+def _outcome(warehouse: Warehouse, table: Table) -> Merged:
     warehouse.execute(
         "insert into fate select p.no, p.file_no, f.status from incoming p join incoming h on "
         f"{_equal(table.key, 'h', 'p')} and not h.merged join fate f on f.no = h.no where p.merged"
@@ -177,5 +193,5 @@ def _outcome(warehouse: DuckDBWarehouse, table: Table) -> Merged:
         "select no, ? as reason from fate where status = 'superseded'", [SUPERSEDED]
     )
     for name in ("incoming", "fate", "changed", "latest", "verdict"):
-        warehouse.execute(f"drop table if exists temp.{name}")
+        warehouse.drop_temporary(name)
     return Merged(counts, rejected)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ml.errors import AsxwError
-from ml.warehouse import DuckDBWarehouse, open_warehouse, read_target
+from ml.warehouse import Warehouse, open_warehouse, read_target
 
 INVENTED = "sample"
 
 
-def price_sources(warehouse: DuckDBWarehouse, schema: str) -> set[str]:
+def price_sources(warehouse: Warehouse, schema: str) -> set[str]:
     """Layouts that loaded the warehouse's prices; empty where there are none."""
     if not warehouse.has_table(schema, "prices"):
         return set()

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ml.errors import AsxwError
 from ml.manifest import Relation
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -69,22 +69,18 @@ class Panel:
         return out
 
 
-def table_columns(warehouse: DuckDBWarehouse, relation: Relation) -> dict[str, str]:
+def table_columns(warehouse: Warehouse, relation: Relation) -> dict[str, str]:
     """Columns of a table and their SQL types, in order.
 
     Raises:
         AsxwError: there is no such table.
     """
-    rows = warehouse.read_rows(
-        "select column_name, data_type from information_schema.columns "
-        "where table_schema = ? and table_name = ? order by ordinal_position",
-        (relation.schema, relation.name),
-    )
-    if not rows:
+    found = warehouse.columns(relation.schema, relation.name)
+    if not found:
         raise AsxwError(
-            f"The warehouse {warehouse.path} has no table {relation.sql}: run `dbt build` first."
+            f"The warehouse {warehouse.place} has no table {relation.sql}: run `dbt build` first."
         )
-    return dict(rows)
+    return found
 
 
 def require_columns(
@@ -110,7 +106,12 @@ def require_numeric(present: dict[str, str], features: Sequence[str], relation: 
         AsxwError: names the features of another type; LightGBM would end the process on them.
     """
     numeric = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "BOOLEAN")
-    wrong = [f"{f} ({present[f]})" for f in features if present[f].split("(")[0] not in numeric]
+    postgres = ("DOUBLE PRECISION", "REAL")
+    wrong = [
+        f"{f} ({present[f]})"
+        for f in features
+        if present[f].split("(")[0] not in (*numeric, *postgres)
+    ]
     if wrong:
         raise AsxwError(
             f"Features of {relation.sql} must be numbers or booleans, and these are not: "
@@ -173,7 +174,7 @@ def panel_checksum(symbol: pa.DictionaryArray, columns: dict[str, npt.NDArray[np
 
 
 def read_panel(
-    warehouse: DuckDBWarehouse,
+    warehouse: Warehouse,
     relation: Relation,
     features: Sequence[str],
     evaluation_columns: Sequence[str] = (),
@@ -197,7 +198,8 @@ def read_panel(
     extra_names = [c for c in evaluation_columns if c in present and c not in features]
     wanted = [*KEYS, *LABELS, *features, *extra_names]
     rows = warehouse.read_arrow(
-        f"select {quoted(wanted)} from {relation.sql} order by trade_date, symbol"
+        f"select {quoted(wanted)} from {relation.sql} "
+        'order by trade_date, symbol collate "C"'
     )
     if rows.num_rows == 0:
         raise AsxwError(
@@ -242,7 +244,7 @@ def read_panel(
     )
 
 
-def latest_session(warehouse: DuckDBWarehouse, relation: Relation) -> tuple[int, date]:
+def latest_session(warehouse: Warehouse, relation: Relation) -> tuple[int, date]:
     """Index and date of the latest session of fct_features_daily.
 
     Raises:

@@ -14,7 +14,7 @@ from ml.artifacts import sha256_file
 from ml.dataset import KEYS, LABELS, quoted, require_columns, table_columns
 from ml.errors import AsxwError
 from ml.manifest import Relation
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,8 @@ def _appearing(path: Path) -> Iterator[Path]:
         staging.unlink(missing_ok=True)
 
 
-def _text(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
-
-
 def export_panel(
-    warehouse: DuckDBWarehouse, relation: Relation, features: Sequence[str], folder: Path
+    warehouse: Warehouse, relation: Relation, features: Sequence[str], folder: Path
 ) -> ExportedFiles:
     """Write featureset_<last trade_date>.parquet, featureset_latest.parquet and its manifest.
 
@@ -77,10 +73,10 @@ def export_panel(
     latest = folder / "featureset_latest.parquet"
     manifest = folder / "featureset_latest.json"
     with _appearing(dated) as staging:
-        warehouse.execute(
-            f"copy (select {quoted(list(present))} from {relation.sql} "
-            f"order by trade_date, symbol) to {_text(staging)} "
-            "(format parquet, compression snappy)"
+        warehouse.write_parquet(
+            f"select {quoted(list(present))} from {relation.sql} "
+            'order by trade_date, symbol collate "C"',
+            staging,
         )
     with _appearing(latest) as staging:
         shutil.copyfile(dated, staging)

@@ -22,7 +22,7 @@ from ml.dataset import (
 from ml.errors import AsxwError
 from ml.manifest import Relation
 from ml.training import predict
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Scores:
     """Columns of ml.predictions."""
 
 
-def find_run(warehouse: DuckDBWarehouse, schema: str, run_id: str | None) -> tuple[str, str]:
+def find_run(warehouse: Warehouse, schema: str, run_id: str | None) -> tuple[str, str]:
     """Model name and run id of a run: the one named, else the newest.
 
     Raises:
@@ -59,7 +59,7 @@ def find_run(warehouse: DuckDBWarehouse, schema: str, run_id: str | None) -> tup
     raise AsxwError(f"There is no run {run_id}; the latest are: {latest}.")
 
 
-def session_to_score(warehouse: DuckDBWarehouse, relation: Relation, as_of: date | None) -> date:
+def session_to_score(warehouse: Warehouse, relation: Relation, as_of: date | None) -> date:
     """Latest session of fct_features_daily, on or before `as_of` where it is given.
 
     Raises:
@@ -79,7 +79,7 @@ def session_to_score(warehouse: DuckDBWarehouse, relation: Relation, as_of: date
 
 
 def score(
-    warehouse: DuckDBWarehouse, relation: Relation, artifact: Artifact, day: date, threads: int
+    warehouse: Warehouse, relation: Relation, artifact: Artifact, day: date, threads: int
 ) -> Scores:
     """Predictions for the traded rows of a session that are in the universe, as in training.
 
@@ -107,7 +107,8 @@ def score(
     require_numeric(present, card.features, relation)
     rows = warehouse.read_arrow(
         f"select symbol, {quoted(card.features)} from {relation.sql} "
-        "where trade_date = ? and is_traded and is_in_universe order by symbol",
+        "where trade_date = ? and is_traded and is_in_universe "
+        'order by symbol collate "C"',
         (day,),
     )
     if rows.num_rows == 0:
@@ -133,7 +134,7 @@ def score(
 
 
 def write_scores(
-    warehouse: DuckDBWarehouse, schema: str, contract: dict[str, Table], scores: Scores
+    warehouse: Warehouse, schema: str, contract: dict[str, Table], scores: Scores
 ) -> None:
     """Replace the run's predictions for the session, in one transaction."""
     key = {"run_id": scores.run_id, "trade_date": scores.trade_date}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ml.text_table import text_table
-from ml.warehouse import DuckDBWarehouse, open_warehouse, project_vars
+from ml.warehouse import Warehouse, open_warehouse, project_vars
 
 LAYERS = ("raw", "staging", "intermediate", "marts", "ml")
 TOP_SIGNALS = 15
@@ -28,7 +28,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def layer_rows(warehouse: DuckDBWarehouse, schemas: dict[str, str]) -> list[tuple[Any, ...]]:
+def layer_rows(warehouse: Warehouse, schemas: dict[str, str]) -> list[tuple[Any, ...]]:
     """(layer.table, rows) of every stored table, layer by layer; views are left out."""
     rows: list[tuple[Any, ...]] = []
     for layer, schema in schemas.items():
@@ -85,9 +85,9 @@ SIGNAL_SQL = f"""
 """
 
 
-def describe(warehouse: DuckDBWarehouse, schemas: dict[str, str]) -> str:
+def describe(warehouse: Warehouse, schemas: dict[str, str]) -> str:
     """The whole status text; parts that do not exist yet say which command makes them."""
-    parts = [f"Database: {warehouse.path}", ""]
+    parts = [f"Database: {warehouse.place}", ""]
     parts += [_table(("table", "rows"), layer_rows(warehouse, schemas)), ""]
     runs = (
         warehouse.read_rows(

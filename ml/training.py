@@ -37,7 +37,7 @@ from ml.evaluation import (
     session_ranks,
 )
 from ml.folds import Fold, FoldPlan, check_purge, plan_folds
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -602,7 +602,7 @@ def train(
 
 
 def write_run(
-    warehouse: DuckDBWarehouse, schema: str, contract: dict[str, Table], run: TrainingRun
+    warehouse: Warehouse, schema: str, contract: dict[str, Table], run: TrainingRun
 ) -> None:
     """Write a run's rows in one transaction; rows of the same run are replaced."""
     created = pa.array([datetime.now(UTC).replace(tzinfo=None)], type=pa.timestamp("us"))

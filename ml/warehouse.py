@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import duckdb
 import jinja2
@@ -85,7 +85,84 @@ def read_target(project_dir: Path, target: str | None = None) -> Target:
 
 
 class WarehouseBusyError(AsxwError):
-    """Another process holds the file."""
+    """The warehouse cannot be had just now: another process holds the file, the server is away."""
+
+
+class Warehouse(Protocol):
+    """What load, training, scoring and export ask of a database.
+
+    SQL is what DuckDB and Postgres both take, with ? for bound parameters. Outside `transaction`
+    every call stands for itself; a write is complete when it returns.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where the warehouse is, for messages; never a password."""
+        ...
+
+    def close(self) -> None:
+        """Give the file or the connection back."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read_arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run a query with bound parameters and return its rows as one Arrow table."""
+        ...
+
+    def read_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows as tuples."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All statements inside become visible together or not at all."""
+        ...
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the schema has a table or view of this name."""
+        ...
+
+    def columns(self, schema: str, table: str) -> dict[str, str]:
+        """Columns of a table or view and their types in capitals, in order; none: no table."""
+        ...
+
+    def create_tables(self, schema: str, tables: dict[str, Table]) -> None:
+        """Create the schema and those of the contract's tables that do not exist yet."""
+        ...
+
+    def replace(self, schema: str, table: Table, rows: pa.Table, where: Mapping[str, Any]) -> None:
+        """Delete the rows whose columns equal `where`, then insert; call it in a transaction."""
+        ...
+
+    def append(self, schema: str, table: Table, rows: pa.Table) -> None:
+        """Insert Arrow rows in bulk, columns by name; a missing column is an error."""
+        ...
+
+    def hold(self, name: str) -> None:
+        """Until the transaction's end, let no other transaction hold the same name."""
+        ...
+
+    def put_temporary(self, name: str, rows: pa.Table) -> None:
+        """Make a temporary table of Arrow rows, in place of one of that name."""
+        ...
+
+    def make_temporary(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Make a temporary table of a query, in place of one of that name."""
+        ...
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table, if there is one."""
+        ...
+
+    def write_parquet(self, sql: str, path: Path) -> None:
+        """Write a query's rows to a Parquet file."""
+        ...
 
 
 class DuckDBWarehouse:
@@ -113,7 +190,12 @@ class DuckDBWarehouse:
         """Give the file back."""
         self.connection.close()
 
-    def __enter__(self) -> DuckDBWarehouse:
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,19 +258,70 @@ class DuckDBWarehouse:
         finally:
             self.connection.unregister("incoming_rows")
 
+    def columns(self, schema: str, table: str) -> dict[str, str]:
+        """Columns of a table or view and their types in capitals, in order; none: no table."""
+        return dict(
+            self.read_rows(
+                "select column_name, data_type from information_schema.columns "
+                "where table_schema = ? and table_name = ? order by ordinal_position",
+                (schema, table),
+            )
+        )
+
+    def hold(self, name: str) -> None:
+        """Nothing to do: the file has one writer."""
+
+    def put_temporary(self, name: str, rows: pa.Table) -> None:
+        """Make a temporary table of Arrow rows, in place of one of that name."""
+        self.connection.register("arriving_rows", rows)
+        try:
+            self.make_temporary(name, "select * from arriving_rows")
+        finally:
+            self.connection.unregister("arriving_rows")
+
+    def make_temporary(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Make a temporary table of a query, in place of one of that name."""
+        self.execute(f'create or replace temp table "{name}" as {sql}', parameters)
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table, if there is one."""
+        self.execute(f'drop table if exists temp."{name}"')
+
+    def write_parquet(self, sql: str, path: Path) -> None:
+        """Write a query's rows to a Parquet file."""
+        target = "'" + str(path).replace("'", "''") + "'"
+        self.execute(f"copy ({sql}) to {target} (format parquet, compression snappy)")
+
 
 def open_warehouse(
     project_dir: Path, target: str | None = None, read_only: bool = False
-) -> DuckDBWarehouse:
+) -> Warehouse:
     """Connect to the warehouse that dbt's profile names.
 
     A relative path in the profile counts from the project folder, as dbt run there has it.
     """
     chosen = read_target(project_dir, target)
+    if chosen.kind == "postgres":
+        # the driver is loaded by those who need it alone
+        from ml.postgres import PostgresWarehouse  # noqa: PLC0415
+
+        return PostgresWarehouse(chosen.settings, read_only=read_only)
+    return open_duckdb(project_dir, target, read_only)
+
+
+def open_duckdb(
+    project_dir: Path, target: str | None = None, read_only: bool = False
+) -> DuckDBWarehouse:
+    """Connect to a DuckDB target; see open_warehouse.
+
+    Raises:
+        AsxwError: the target is another database.
+    """
+    chosen = read_target(project_dir, target)
     if chosen.kind != "duckdb":
         raise AsxwError(
-            f"Target {chosen.name} in {chosen.profiles_file} is {chosen.kind}; asxw reads and "
-            "writes DuckDB. Choose a duckdb target with --target."
+            f"Target {chosen.name} in {chosen.profiles_file} is {chosen.kind}; this needs DuckDB. "
+            "Choose a duckdb target with --target."
         )
     path = Path(str(chosen.settings["path"]))
     return DuckDBWarehouse(
@@ -203,8 +336,8 @@ def open_when_free(
     target: str | None,
     wait_seconds: float,
     report: Callable[[str], None],
-) -> DuckDBWarehouse:
-    """Connect for writing, waiting for another process to give the file back.
+) -> Warehouse:
+    """Connect for writing, waiting for another process to give the file back, or for the server.
 
     For results that took long to compute: losing them to a dbt build that ends in a minute would
     be a waste.
@@ -216,7 +349,7 @@ def open_when_free(
         report: takes one line when the wait begins.
 
     Raises:
-        WarehouseBusyError: the file is still in use after the wait.
+        WarehouseBusyError: still in use, or away, after the wait.
     """
     deadline = time.monotonic() + wait_seconds
     told = False

@@ -1,21 +1,18 @@
 {#
-  Median over a window frame.
-    values   expression
+  Median over a window frame, interpolated as percentile_cont does.
+    values   expression of doubles
     window   name of a window with its frame
-  Postgres has no median as a window function: it collects the frame and takes the ordinary
-  percentile, which is the same interpolation.
+  Postgres has no median as a window function; moving_median (window_functions.sql) keeps the frame
+  sorted from row to row.
 #}
 {% macro rolling_median(values, window) -%}
     {{ return(adapter.dispatch('rolling_median', 'asx_warehouse')(values, window)) }}
 {%- endmacro %}
 
 {% macro default__rolling_median(values, window) -%}
-    (
-        select percentile_cont(0.5) within group (order by frame.value)
-        from unnest(array_agg({{ values }}) over {{ window }}) as frame (value)
-    )
+    median({{ values }}) over {{ window }}
 {%- endmacro %}
 
-{% macro duckdb__rolling_median(values, window) -%}
-    median({{ values }}) over {{ window }}
+{% macro postgres__rolling_median(values, window) -%}
+    {{ window_function_schema() }}.moving_median({{ values }}) over {{ window }}
 {%- endmacro %}

@@ -1,39 +1,39 @@
 {#
   Bias-corrected sample skewness (G1, the adjusted Fisher-Pearson coefficient) over a window frame.
-    values   expression
-    window   name of a window with its frame
+    values      expression of doubles whose mean is not large against their deviation
+    window      name of a window with its frame
+    magnitude   as for rolling_deviation
   NULL for fewer than three values. A frame without variation gives NULL or NaN: finite() around the
-  column makes it NULL everywhere (asking for the deviation here would cost a second window).
-  Postgres has no skewness: the frame is collected and its moments are taken about its own mean,
-  never as raw power sums.
+  column makes it NULL everywhere (asking for the deviation here would cost DuckDB a second window).
+  Postgres has no skewness: the first three moments about zero come from moving sums that are exact
+  to far below the last bit (rolling_sum.sql), and are then centred.
 #}
-{% macro rolling_skewness(values, window) -%}
-    {{ return(adapter.dispatch('rolling_skewness', 'asx_warehouse')(values, window)) }}
+{% macro rolling_skewness(values, window, magnitude=20) -%}
+    {{ return(adapter.dispatch('rolling_skewness', 'asx_warehouse')(values, window, magnitude)) }}
 {%- endmacro %}
 
-{% macro default__rolling_skewness(values, window) -%}
-    (
-        select
-            case
-                when moments.n > 2 and moments.m2 > 0
-                    then
-                        sqrt(moments.n * (moments.n - 1)) / (moments.n - 2)
-                        * moments.m3 / power(moments.m2, 1.5)
-            end
-        from (
-            select
-                cast(count(*) as double precision) as n,
-                avg(power(deviations.deviation, 2)) as m2,
-                avg(power(deviations.deviation, 3)) as m3
-            from (
-                select frame.value - avg(frame.value) over () as deviation
-                from unnest(array_agg({{ values }}) over {{ window }}) as frame (value)
-                where frame.value is not null
-            ) as deviations
-        ) as moments
-    )
-{%- endmacro %}
-
-{% macro duckdb__rolling_skewness(values, window) -%}
+{% macro default__rolling_skewness(values, window, magnitude) -%}
     skewness({{ values }}) over {{ window }}
+{%- endmacro %}
+
+{% macro postgres__rolling_skewness(values, window, magnitude) -%}
+    {%- set value = '(' ~ values ~ ')' -%}
+    {%- set square = value ~ ' * ' ~ value -%}
+    {%- set cube = square ~ ' * ' ~ value -%}
+    {%- set n = 'cast(count(' ~ values ~ ') over ' ~ window ~ ' as double precision)' -%}
+    {%- set mean = '(' ~ postgres_moving_sum(values, window, magnitude) ~ ' / ' ~ n ~ ')' -%}
+    {%- set mean_square = '(' ~ postgres_moving_sum(square, window, 2 * magnitude) ~ ' / ' ~ n ~ ')' -%}
+    {%- set mean_cube = '(' ~ postgres_moving_sum(cube, window, 3 * magnitude) ~ ' / ' ~ n ~ ')' -%}
+    {%- set second = '(' ~ mean_square ~ ' - ' ~ mean ~ ' * ' ~ mean ~ ')' -%}
+    case
+        when {{ n }} > 2 and {{ second }} > 1e-14 * {{ mean_square }}
+            then
+                sqrt({{ n }} * ({{ n }} - 1)) / ({{ n }} - 2)
+                * (
+                    {{ mean_cube }}
+                    - 3 * {{ mean }} * {{ mean_square }}
+                    + 2 * {{ mean }} * {{ mean }} * {{ mean }}
+                )
+                / ({{ second }} * sqrt({{ second }}))
+    end
 {%- endmacro %}
