@@ -24,6 +24,12 @@ customary_ratios as (
 
 ),
 
+share_count_rulings as (
+
+    select * from {{ ref('share_count_rulings') }}
+
+),
+
 -- a split by more than 50 does not happen on these markets, a wrong unit does
 split_ratios as (
 
@@ -56,8 +62,14 @@ filings as (
         share_counts.last_price_date,
         share_counts.shares_filed > 0 as is_positive,
         coalesce(abs(share_counts.shares_filed - share_counts.equity) < 0.01 * share_counts.equity, false)
-            as is_equity
+            as is_equity,
+        share_count_rulings.reason as ruling
     from share_counts
+    left join share_count_rulings
+        on
+            share_counts.symbol = share_count_rulings.symbol
+            and cast(share_counts.available_at as date) >= share_count_rulings.filed_from
+            and cast(share_counts.available_at as date) < share_count_rulings.filed_to
     left join symbol_history
         on
             share_counts.symbol = symbol_history.symbol
@@ -106,7 +118,7 @@ usable as (
         row_number() over in_order as filing_number,
         lead(shares_filed) over in_order as next_shares_filed
     from newest_periods
-    where is_positive and not is_equity and period_end = newest_period_end
+    where is_positive and not is_equity and ruling is null and period_end = newest_period_end
     window in_order as (partition by security_id order by available_at)
 
 ),
@@ -307,6 +319,7 @@ judged_counts as (
         case
             when not newest_periods.is_positive then 'not positive'
             when newest_periods.is_equity then 'equals equity'
+            when newest_periods.ruling is not null then newest_periods.ruling
             when newest_periods.period_end < newest_periods.newest_period_end then 'older period'
             when not aligned.is_accepted then 'unexplained jump'
             -- more than any company is worth on all three counts
