@@ -421,12 +421,23 @@ class Mapper:
             cell = self._cell(contract["available_at"], "__row", known, steps)
             steps += f", __timed as (select {', '.join(['*', *cell.taken])} from __row)"
             last = "__timed"
-            values["available_at"] = f"{cell.value} as available_at"
+            known_at = cell.value
+            assumed = contract["available_at"].assumed
+            if assumed is not None:
+                known_at = (
+                    f"coalesce({cell.value}, cast({quoted(assumed.start)} + {assumed.days} "
+                    "as timestamp))"
+                )
+                flag = quoted(assumed.flag)
+                values[assumed.flag] = (
+                    f"coalesce({flag}, false) or {cell.value} is null as {flag}"
+                )
+            values["available_at"] = f"{known_at} as available_at"
             # a missing time follows from whatever else is wrong with the row
             reason = (
                 f"nullif(concat_ws('; ', {REASON}, case when {cell.bad} "
                 f"then {literal(f'available_at: {cell.reason}')} "
-                f"when {REASON} is null and {cell.value} is null "
+                f"when {REASON} is null and {known_at} is null "
                 f"then 'available_at: missing' end), '') as {REASON}"
             )
         try:

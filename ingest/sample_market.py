@@ -1038,12 +1038,13 @@ def _fundamentals(
     return _table(
         symbol=("text", _text(c.codes, plan.directory_code[i, np.maximum(session, 0)])),
         period_end=("date", ends[j]),
-        available_at=("timestamp", at),
+        period_type=("text", _text(("half", "year"), _is_year_end(ends)[j].astype("int64"))),
+        # the loader assumes the time that is missing
+        available_at=("timestamp", np.where(is_assumed, np.datetime64("NaT"), at)),
         updated_at=("timestamp", updated),
         **numbers,
         shares_basis=("text", _text(("as filed",), np.zeros_like(i))),
-        period_type=("text", _text(("half", "year"), _is_year_end(ends)[j].astype("int64"))),
-        available_at_assumed=("boolean", is_assumed),
+        available_at_assumed=("boolean", pa.nulls(len(i), pa.bool_())),
         sector=("text", _text(SECTORS, c.sector[i])),
         industry=("text", pa.nulls(len(i), pa.string())),
     )

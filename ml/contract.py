@@ -27,6 +27,16 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 
 
 @dataclass(frozen=True)
+class Assumed:
+    """A time the loader assumes where a row has none: `days` after the date in `start`, at 00:00,
+    and the boolean column `flag` says so."""
+
+    start: str
+    days: int
+    flag: str
+
+
+@dataclass(frozen=True)
 class Column:
     """One column: its name, portable SQL type and the rules the loader applies."""
 
@@ -36,6 +46,7 @@ class Column:
     check: str | None = None
     accepted: tuple[str, ...] = ()
     loader: bool = False
+    assumed: Assumed | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ def _table(entry: dict[str, Any]) -> Table:
     columns = []
     for column in entry["columns"]:
         rules = column.get("config", {}).get("meta", {})
+        assumed = rules.get("assumed")
         columns.append(
             Column(
                 name=column["name"],
@@ -88,6 +100,7 @@ def _table(entry: dict[str, Any]) -> Table:
                 check=rules.get("check"),
                 accepted=tuple(rules.get("accepted", ())),
                 loader=bool(rules.get("loader", False)),
+                assumed=Assumed(**assumed) if assumed else None,
             )
         )
     return Table(

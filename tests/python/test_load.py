@@ -424,7 +424,12 @@ def test_correction_has_to_arrive_later(
 FUNDAMENTALS = """
   fundamentals:
     - files: fundamentals.parquet
-      columns: {symbol: symbol, period_end: period_end, available_at: known, eps: eps}
+      columns:
+        symbol: symbol
+        period_end: period_end
+        period_type: "'half'"
+        available_at: known
+        eps: eps
 """
 
 
@@ -451,6 +456,33 @@ def test_restatement_is_a_version(
     assert _rows(warehouse_path, "select available_at, eps from raw.fundamentals order by 1") == [
         (first, 1.0),
         (second, 1.1),
+    ]
+
+
+def test_missing_publication_time_is_assumed(
+    tmp_path: Path, project_dir: Path, warehouse_path: Path, folder: Path, market: str
+) -> None:
+    """75 days after the period, flagged; also where the layout has no publication time at all."""
+    end, known = dt.date(2023, 12, 31), dt.datetime(2024, 2, 1, 9)
+    rows = [
+        {"symbol": "BHP", "period_end": end, "known": known, "eps": 1.0},
+        {"symbol": "CBA", "period_end": end, "known": None, "eps": 2.0},
+        {"symbol": "NAB", "period_end": None, "known": None, "eps": 3.0},
+    ]
+    _parquet(folder / "fundamentals.parquet", rows)
+    query = "select symbol, available_at, available_at_assumed from raw.fundamentals order by 1"
+    assumed = dt.datetime(2024, 3, 15)
+    layout = _layout(tmp_path, "files: prices.parquet", FUNDAMENTALS)
+    assert _total(load(folder, layout, project_dir), "fundamentals") == (3, 2, 0, 1)
+    assert _reasons(warehouse_path, "fundamentals") == {"period_end: missing": 1}
+    assert _rows(warehouse_path, query) == [("BHP", known, False), ("CBA", assumed, True)]
+
+    timeless = FUNDAMENTALS.replace("        available_at: known\n", "")
+    layout = _layout(tmp_path, "files: prices.parquet", timeless)
+    load(folder, layout, project_dir)
+    assert _rows(warehouse_path, query)[1:] == [
+        ("BHP", assumed, True),
+        ("CBA", assumed, True),
     ]
 
 

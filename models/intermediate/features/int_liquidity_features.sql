@@ -4,9 +4,9 @@ with daily_grid as (
 
 ),
 
-directory_daily as (
+fundamental_daily as (
 
-    select * from {{ ref('int_directory_daily') }}
+    select * from {{ ref('int_fundamental_daily') }}
 
 ),
 
@@ -22,12 +22,12 @@ sized as (
         daily_grid.close,
         daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
         daily_grid.close * daily_grid.volume as dollar_volume,
-        daily_grid.close * daily_grid.volume / directory_daily.market_cap as turnover
+        daily_grid.close * daily_grid.volume / nullif(fundamental_daily.market_cap, 0) as turnover
     from daily_grid
-    left join directory_daily
+    left join fundamental_daily
         on
-            daily_grid.security_id = directory_daily.security_id
-            and daily_grid.session_idx = directory_daily.session_idx
+            daily_grid.spell_key = fundamental_daily.spell_key
+            and daily_grid.session_idx = fundamental_daily.session_idx
 
 ),
 

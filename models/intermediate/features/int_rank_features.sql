@@ -32,9 +32,9 @@ liquidity_features as (
 
 ),
 
-directory_daily as (
+fundamental_daily as (
 
-    select * from {{ ref('int_directory_daily') }}
+    select * from {{ ref('int_fundamental_daily') }}
 
 ),
 
@@ -54,7 +54,7 @@ members as (
         momentum_features.mom_12_1,
         volatility_features.vol_60,
         liquidity_features.adv_20_median,
-        directory_daily.market_cap
+        fundamental_daily.market_cap
     from daily_grid
     inner join universe
         on
@@ -72,10 +72,10 @@ members as (
         on
             daily_grid.spell_key = liquidity_features.spell_key
             and daily_grid.session_idx = liquidity_features.session_idx
-    left join directory_daily
+    left join fundamental_daily
         on
-            daily_grid.security_id = directory_daily.security_id
-            and daily_grid.session_idx = directory_daily.session_idx
+            daily_grid.spell_key = fundamental_daily.spell_key
+            and daily_grid.session_idx = fundamental_daily.session_idx
     left join sector_versions
         on
             daily_grid.security_id = sector_versions.security_id

@@ -10,9 +10,15 @@ universe as (
 
 ),
 
-directory_daily as (
+fundamental_daily as (
 
-    select * from {{ ref('int_directory_daily') }}
+    select * from {{ ref('int_fundamental_daily') }}
+
+),
+
+fundamental_features as (
+
+    select * from {{ ref('int_fundamental_features') }}
 
 ),
 
@@ -68,15 +74,19 @@ final as (
         daily_grid.spell,
         daily_grid.spell_session as sessions_of_history,
         greatest(
-            directory_daily.available_at,
+            fundamental_daily.available_at,
             sector_versions.available_at,
             verdict_knowledge.available_at
         ) as max_available_at,
+        fundamental_daily.fund_available_at,
+        fundamental_daily.fund_period_end,
+        fundamental_daily.fundamentals_basis,
+        fundamental_daily.market_cap_source,
         universe.kind,
         sector_versions.sector,
         daily_grid.close,
         daily_grid.volume,
-        directory_daily.market_cap,
+        fundamental_daily.market_cap,
         daily_grid.is_traded,
         universe.is_universe_kind and universe.is_liquid_enough as is_in_universe,
         daily_grid.is_suspect_break,
@@ -126,7 +136,33 @@ final as (
         rank_features.mom_12_1_rank,
         rank_features.vol_60_rank,
         rank_features.adv_20_rank,
-        rank_features.size_rank
+        rank_features.size_rank,
+        fundamental_daily.pe_ratio,
+        fundamental_daily.pb_ratio,
+        fundamental_daily.eps,
+        fundamental_daily.roe,
+        fundamental_daily.debt_to_equity,
+        fundamental_daily.div_yield,
+        fundamental_daily.revenue_growth_yoy,
+        fundamental_daily.profit_margin,
+        fundamental_daily.current_ratio,
+        fundamental_daily.quick_ratio,
+        fundamental_daily.eps_growth,
+        fundamental_daily.free_cash_flow,
+        fundamental_daily.market_cap_log,
+        fundamental_daily.pe_inverse,
+        fundamental_daily.book_to_price,
+        fundamental_daily.fcf_yield,
+        fundamental_features.pe_ratio_zscore,
+        fundamental_features.pb_ratio_zscore,
+        fundamental_features.pe_inverse_zscore,
+        fundamental_features.financial_health_score,
+        fundamental_features.value_score,
+        fundamental_features.quality_score,
+        fundamental_daily.roe_trend_4,
+        fundamental_daily.eps_trend_4,
+        fundamental_daily.margin_trend_4,
+        fundamental_daily.fund_age_days
     from daily_grid
     inner join universe
         on
@@ -148,14 +184,18 @@ final as (
         on
             daily_grid.spell_key = relative_features.spell_key
             and daily_grid.session_idx = relative_features.session_idx
+    inner join fundamental_daily
+        on
+            daily_grid.spell_key = fundamental_daily.spell_key
+            and daily_grid.session_idx = fundamental_daily.session_idx
     left join rank_features
         on
             daily_grid.spell_key = rank_features.spell_key
             and daily_grid.session_idx = rank_features.session_idx
-    left join directory_daily
+    left join fundamental_features
         on
-            daily_grid.security_id = directory_daily.security_id
-            and daily_grid.session_idx = directory_daily.session_idx
+            daily_grid.spell_key = fundamental_features.spell_key
+            and daily_grid.session_idx = fundamental_features.session_idx
     left join sector_versions
         on
             daily_grid.security_id = sector_versions.security_id
@@ -184,6 +224,10 @@ select
     spell,
     sessions_of_history,
     max_available_at,
+    fund_available_at,
+    fund_period_end,
+    fundamentals_basis,
+    market_cap_source,
     kind,
     sector,
     close,
@@ -238,5 +282,31 @@ select
     mom_12_1_rank,
     vol_60_rank,
     adv_20_rank,
-    size_rank
+    size_rank,
+    pe_ratio,
+    pb_ratio,
+    eps,
+    roe,
+    debt_to_equity,
+    div_yield,
+    revenue_growth_yoy,
+    profit_margin,
+    current_ratio,
+    quick_ratio,
+    eps_growth,
+    free_cash_flow,
+    market_cap_log,
+    pe_inverse,
+    book_to_price,
+    fcf_yield,
+    pe_ratio_zscore,
+    pb_ratio_zscore,
+    pe_inverse_zscore,
+    financial_health_score,
+    value_score,
+    quality_score,
+    roe_trend_4,
+    eps_trend_4,
+    margin_trend_4,
+    fund_age_days
 from final

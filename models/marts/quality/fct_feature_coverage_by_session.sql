@@ -10,12 +10,65 @@ directory_daily as (
 
 ),
 
+fundamental_daily as (
+
+    select * from {{ ref('int_fundamental_daily') }}
+
+),
+
+fundamental_reports as (
+
+    select * from {{ ref('int_fundamental_reports') }}
+
+),
+
+fundamental_starts as (
+
+    select
+        min(case when market_cap is not null then session_idx end) as market_cap_session_idx,
+        min(case when fund_period_end is not null then session_idx end) as fundamentals_session_idx
+    from fundamental_daily
+
+),
+
+-- what statements cannot give: does the vendor deliver it?
+ratio_reports as (
+
+    select count(*) as reports
+    from fundamental_reports
+    where debt_to_equity is not null or current_ratio is not null or div_yield is not null
+
+),
+
 source_starts as (
 
     select
         'directory' as source_name,
         min(session_idx) as first_session_idx
     from directory_daily
+
+    union all
+
+    select
+        'market_cap' as source_name,
+        market_cap_session_idx as first_session_idx
+    from fundamental_starts
+
+    union all
+
+    select
+        'fundamentals' as source_name,
+        fundamentals_session_idx as first_session_idx
+    from fundamental_starts
+
+    union all
+
+    select
+        'vendor_ratios' as source_name,
+        case when ratio_reports.reports > 0 then fundamental_starts.fundamentals_session_idx end
+            as first_session_idx
+    from fundamental_starts
+    cross join ratio_reports
 
     union all
 

@@ -1,0 +1,111 @@
+{#
+  Family fundamental, the part that runs across a session: over the traded rows of the universe, and
+  only those rows have one. What needs no other company is int_fundamental_daily.
+#}
+{% set scored = ['pe_ratio', 'pb_ratio', 'pe_inverse', 'roe', 'current_ratio', 'debt_to_equity'] %}
+
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+universe as (
+
+    select * from {{ ref('int_universe') }}
+
+),
+
+fundamental_daily as (
+
+    select * from {{ ref('int_fundamental_daily') }}
+
+),
+
+members as (
+
+    select
+        fundamental_daily.spell_key,
+        fundamental_daily.session_idx,
+        fundamental_daily.pe_ratio,
+        fundamental_daily.pb_ratio,
+        fundamental_daily.pe_inverse,
+        fundamental_daily.roe,
+        fundamental_daily.current_ratio,
+        fundamental_daily.debt_to_equity,
+        fundamental_daily.profit_margin,
+        fundamental_daily.revenue_growth_yoy
+    from fundamental_daily
+    inner join daily_grid
+        on
+            fundamental_daily.spell_key = daily_grid.spell_key
+            and fundamental_daily.session_idx = daily_grid.session_idx
+    inner join universe
+        on
+            fundamental_daily.spell_key = universe.spell_key
+            and fundamental_daily.session_idx = universe.session_idx
+    where
+        daily_grid.is_traded
+        and universe.is_universe_kind
+        and universe.is_liquid_enough
+        and fundamental_daily.fund_period_end is not null
+
+),
+
+limits as (
+
+    select
+        session_idx,
+        {{ winsor_limits(scored) }}
+    from members
+    group by session_idx
+
+),
+
+winsorised as (
+
+    select
+        members.spell_key,
+        members.session_idx,
+        {% for column in scored -%}
+            {{ winsorised(column, 'members', 'limits') }} as {{ column }},
+        {% endfor -%}
+        {{ cross_sectional_rank('members.pe_inverse', 'members.session_idx') }} as pe_inverse_rank,
+        {{ cross_sectional_rank('-members.pb_ratio', 'members.session_idx') }} as cheap_book_rank,
+        {{ cross_sectional_rank('members.roe', 'members.session_idx') }} as roe_rank,
+        {{ cross_sectional_rank('members.profit_margin', 'members.session_idx') }} as margin_rank,
+        {{ cross_sectional_rank('members.revenue_growth_yoy', 'members.session_idx') }} as growth_rank
+    from members
+    inner join limits
+        on members.session_idx = limits.session_idx
+
+),
+
+standardised as (
+
+    select
+        spell_key,
+        session_idx,
+        {% for column in scored -%}
+            {{ winsorised_zscore(column, 'in_session') }} as {{ column }}_zscore,
+        {% endfor -%}
+        pe_inverse_rank,
+        cheap_book_rank,
+        roe_rank,
+        margin_rank,
+        growth_rank
+    from winsorised
+    window in_session as (partition by session_idx)
+
+)
+
+select
+    spell_key,
+    session_idx,
+    pe_ratio_zscore,
+    pb_ratio_zscore,
+    pe_inverse_zscore,
+    {{ mean_of_present(['roe_zscore', 'current_ratio_zscore', '-debt_to_equity_zscore'], 2) }} as financial_health_score,
+    {{ mean_of_present(['pe_inverse_rank', 'cheap_book_rank', 'roe_rank'], 2) }} as value_score,
+    {{ mean_of_present(['roe_rank', 'margin_rank', 'growth_rank'], 2) }} as quality_score
+from standardised

@@ -1,0 +1,160 @@
+{#
+  Share counts as filed, with what else was in the row, and the close of the latest session by then.
+  Read past the var as_of on purpose: on a market whose quotes are split-adjusted, every quote of the
+  file is in the share basis of its newest session, so what puts a count into that basis is a
+  property of the price file, and an as-of build reads the same file. No figure leaves this path but
+  the ratio of a split; which count was known when is decided by stg_fundamentals.
+#}
+with fundamentals as (
+
+    select * from {{ source('raw', 'fundamentals') }}
+
+),
+
+prices as (
+
+    select * from {{ source('raw', 'prices') }}
+
+),
+
+counts as (
+
+    select
+        {{ normalise_symbol('symbol') }} as symbol,
+        period_end,
+        period_type,
+        available_at,
+        {{ finite('shares_outstanding') }} as shares_filed,
+        {{ finite('revenue') }} * case period_type when 'quarter' then 4 when 'half' then 2 else 1 end
+            as revenue_a_year,
+        {{ finite('total_assets') }} as total_assets,
+        {{ finite('equity') }} as equity
+    from fundamentals
+
+),
+
+filed as (
+
+    select
+        symbol,
+        period_end,
+        period_type,
+        available_at,
+        shares_filed,
+        revenue_a_year,
+        total_assets,
+        equity
+    from counts
+    where shares_filed is not null
+
+),
+
+-- the other figures of the period may stand in a row of another length
+joined as (
+
+    select
+        filed.symbol,
+        filed.period_end,
+        filed.period_type,
+        filed.available_at,
+        filed.shares_filed,
+        max(filed.revenue_a_year) as revenue_a_year,
+        max(coalesce(filed.total_assets, beside.total_assets)) as total_assets,
+        max(coalesce(filed.equity, beside.equity)) as equity
+    from filed
+    left join counts as beside
+        on
+            filed.symbol = beside.symbol
+            and filed.period_end = beside.period_end
+            and filed.available_at >= beside.available_at
+    group by
+        filed.symbol,
+        filed.period_end,
+        filed.period_type,
+        filed.available_at,
+        filed.shares_filed
+
+),
+
+quoted as (
+
+    select
+        {{ normalise_symbol('symbol') }} as symbol,
+        trade_date,
+        close,
+        available_at
+    from prices
+    where close > 0
+
+),
+
+closes as (
+
+    select distinct on (joined.symbol, joined.available_at)
+        joined.symbol,
+        joined.available_at,
+        quoted.close
+    from joined
+    inner join quoted
+        on
+            joined.symbol = quoted.symbol
+            and quoted.trade_date > cast(joined.available_at as date) - 11
+            and quoted.trade_date <= cast(joined.available_at as date)
+    order by
+        joined.symbol,
+        joined.available_at,
+        quoted.trade_date desc,
+        quoted.available_at desc
+
+),
+
+-- a quote that a later split divided is rarely a whole number of cents; some vendors keep single
+-- precision, an error of 6e-8 of the price
+cents as (
+
+    select
+        joined.symbol,
+        joined.available_at,
+        count(*) as closes,
+        sum(
+            case when abs(quoted.close * 100 - round(quoted.close * 100)) < quoted.close * 1e-5 then 1 else 0 end
+        ) as whole_closes
+    from (select distinct joined.symbol, joined.available_at from joined) as joined
+    inner join quoted
+        on
+            joined.symbol = quoted.symbol
+            and quoted.trade_date > cast(joined.available_at as date) - 45
+            and quoted.trade_date <= cast(joined.available_at as date)
+    group by joined.symbol, joined.available_at
+
+),
+
+vintage as (
+
+    select max(trade_date) as last_price_date
+    from prices
+
+)
+
+select
+    joined.symbol,
+    joined.period_end,
+    joined.period_type,
+    joined.available_at,
+    joined.shares_filed,
+    joined.revenue_a_year,
+    joined.total_assets,
+    joined.equity,
+    closes.close,
+    case when cents.closes >= 10 then cents.whole_closes < 0.95 * cents.closes end as has_divided_quotes,
+    vintage.last_price_date
+from joined
+cross join vintage
+left join closes
+    on
+        joined.symbol = closes.symbol
+        and joined.available_at = closes.available_at
+left join cents
+    on
+        joined.symbol = cents.symbol
+        and joined.available_at = cents.available_at
