@@ -57,11 +57,12 @@ GRID = """
         daily_grid.capital_factor, daily_grid.traded_sessions, daily_grid.sessions_since_break,
         daily_grid.return_1d,
         daily_grid.is_traded and universe.is_universe_kind and universe.is_liquid_enough as ranked,
-        directory_daily.market_cap, sector_versions.sector, market_returns.market_return_1d
+        fundamental_daily.market_cap, sector_versions.sector, market_returns.market_return_1d
     from intermediate.int_daily_grid as daily_grid
     inner join intermediate.int_universe as universe using (spell_key, session_idx)
     inner join intermediate.int_market_returns as market_returns using (session_idx)
-    left join intermediate.int_directory_daily as directory_daily using (security_id, session_idx)
+    inner join intermediate.int_fundamental_daily as fundamental_daily
+        using (spell_key, session_idx)
     left join intermediate.int_sector_versions as sector_versions
         on daily_grid.security_id = sector_versions.security_id
         and daily_grid.session_idx >= sector_versions.from_session_idx

@@ -49,14 +49,16 @@ KNOWN_EVENTS = {
 }
 
 
-def dictionary() -> dict[str, str]:
-    """Role of every column of the panel, from the feature dictionary."""
+def dictionary() -> dict[str, dict]:
+    """Meta of every column of the panel, from the feature dictionary."""
     path = PROJECT / "models" / "marts" / "features" / "fct_features_daily.yml"
     columns = yaml.safe_load(path.read_text(encoding="utf-8"))["models"][0]["columns"]
-    return {column["name"]: column["config"]["meta"]["role"] for column in columns}
+    return {column["name"]: column["config"]["meta"] for column in columns}
 
 
-ROLES = dictionary()
+# families of outside facts have recomputations of their own (test_outside_facts.py)
+OUTSIDE = {"macro", "sentiment"}
+ROLES = {name: meta for name, meta in dictionary().items() if meta.get("family") not in OUTSIDE}
 # the knowledge time of outside facts is bookkeeping of the warehouse, judged by a test of its own
 COMPARED = [name for name in ROLES if name != "max_available_at" and name not in KEYS]
 BETWEEN_SECURITIES = [*RANKED, "sector_rel_mom_1"]

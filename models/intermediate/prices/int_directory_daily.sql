@@ -209,6 +209,7 @@ all_sessions as (
 select
     security_id,
     session_idx,
+    trade_date,
     snapshot_date,
     available_at,
     market_cap

@@ -64,6 +64,24 @@ rank_features as (
 
 ),
 
+macro_daily as (
+
+    select * from {{ ref('int_macro_daily') }}
+
+),
+
+announcement_features as (
+
+    select * from {{ ref('int_announcement_features') }}
+
+),
+
+short_features as (
+
+    select * from {{ ref('int_short_features') }}
+
+),
+
 final as (
 
     select
@@ -76,7 +94,10 @@ final as (
         greatest(
             fundamental_daily.available_at,
             sector_versions.available_at,
-            verdict_knowledge.available_at
+            verdict_knowledge.available_at,
+            macro_daily.available_at,
+            announcement_features.available_at,
+            short_features.available_at
         ) as max_available_at,
         fundamental_daily.fund_available_at,
         fundamental_daily.fund_period_end,
@@ -162,7 +183,35 @@ final as (
         fundamental_daily.roe_trend_4,
         fundamental_daily.eps_trend_4,
         fundamental_daily.margin_trend_4,
-        fundamental_daily.fund_age_days
+        fundamental_daily.fund_age_days,
+        macro_daily.rba_cash_rate,
+        macro_daily.cpi_yoy,
+        macro_daily.unemployment,
+        macro_daily.yield_2y,
+        macro_daily.yield_10y,
+        macro_daily.yield_curve_slope,
+        macro_daily.delta_cpi,
+        macro_daily.delta_rba_rate,
+        macro_daily.delta_yield_10y,
+        macro_daily.delta_yield_curve_slope,
+        announcement_features.ann_count_1d,
+        announcement_features.ann_count_21d,
+        announcement_features.price_sensitive_21d,
+        announcement_features.days_since_price_sensitive,
+        announcement_features.ann_sentiment_21d,
+        announcement_features.ann_confidence_21d,
+        announcement_features.event_guidance_63d,
+        announcement_features.event_dividend_63d,
+        announcement_features.event_acquisition_63d,
+        announcement_features.event_earnings_63d,
+        announcement_features.event_capital_raising_63d,
+        announcement_features.event_trading_halt_63d,
+        announcement_features.stance_bullish_63d,
+        announcement_features.stance_bearish_63d,
+        announcement_features.stance_neutral_63d,
+        announcement_features.sentiment_composite,
+        short_features.short_pct,
+        short_features.short_pct_chg_21d
     from daily_grid
     inner join universe
         on
@@ -188,6 +237,16 @@ final as (
         on
             daily_grid.spell_key = fundamental_daily.spell_key
             and daily_grid.session_idx = fundamental_daily.session_idx
+    inner join macro_daily
+        on daily_grid.session_idx = macro_daily.session_idx
+    inner join announcement_features
+        on
+            daily_grid.spell_key = announcement_features.spell_key
+            and daily_grid.session_idx = announcement_features.session_idx
+    inner join short_features
+        on
+            daily_grid.spell_key = short_features.spell_key
+            and daily_grid.session_idx = short_features.session_idx
     left join rank_features
         on
             daily_grid.spell_key = rank_features.spell_key
@@ -308,5 +367,33 @@ select
     roe_trend_4,
     eps_trend_4,
     margin_trend_4,
-    fund_age_days
+    fund_age_days,
+    rba_cash_rate,
+    cpi_yoy,
+    unemployment,
+    yield_2y,
+    yield_10y,
+    yield_curve_slope,
+    delta_cpi,
+    delta_rba_rate,
+    delta_yield_10y,
+    delta_yield_curve_slope,
+    ann_count_1d,
+    ann_count_21d,
+    price_sensitive_21d,
+    days_since_price_sensitive,
+    ann_sentiment_21d,
+    ann_confidence_21d,
+    event_guidance_63d,
+    event_dividend_63d,
+    event_acquisition_63d,
+    event_earnings_63d,
+    event_capital_raising_63d,
+    event_trading_halt_63d,
+    stance_bullish_63d,
+    stance_bearish_63d,
+    stance_neutral_63d,
+    sentiment_composite,
+    short_pct,
+    short_pct_chg_21d
 from final

@@ -1,6 +1,38 @@
+{#
+  Vars coverage_from and coverage_to bound the sessions that count (dates, both included).
+
+  A missing value has one reason: its source does not cover the session (absent, before, after,
+  gap), the lookback is not full yet (warm-up), or the value was due and is not there (a company the
+  source says nothing about, an untraded or broken window).
+#}
+{% set reasons = {
+    'absent': 'source absent', 'before': 'source starts later', 'after': 'source ended',
+    'gap': 'vendor gap', 'warming_up': 'warm-up', 'unreported': 'not reported'
+} %}
+
 with coverage_by_session as (
 
     select * from {{ ref('fct_feature_coverage_by_session') }}
+
+),
+
+missing as (
+
+    select
+        feature,
+        family,
+        source_status,
+        universe_rows,
+        non_null_rows,
+        due_rows,
+        non_null_due_rows,
+        universe_rows - non_null_rows as null_rows,
+        due_rows - non_null_due_rows as null_due_rows
+    from coverage_by_session
+    where
+        true
+        {% if var('coverage_from') %} and trade_date >= date '{{ var("coverage_from") }}' {% endif %}
+        {% if var('coverage_to') %} and trade_date <= date '{{ var("coverage_to") }}' {% endif %}
 
 ),
 
@@ -12,8 +44,15 @@ totals as (
         sum(universe_rows) as universe_rows,
         sum(non_null_rows) as non_null_rows,
         sum(due_rows) as due_rows,
-        sum(non_null_due_rows) as non_null_due_rows
-    from coverage_by_session
+        sum(non_null_due_rows) as non_null_due_rows,
+        {% for status in ['absent', 'before', 'after', 'gap'] -%}
+            sum(case when source_status = '{{ status }}' then null_rows else 0 end)
+                as {{ status }}_rows,
+        {% endfor -%}
+        sum(case when source_status = 'covered' then null_rows - null_due_rows else 0 end)
+            as warming_up_rows,
+        sum(case when source_status = 'covered' then null_due_rows else 0 end) as unreported_rows
+    from missing
     group by feature, family
 
 ),
@@ -55,6 +94,9 @@ shares as (
         coalesce(totals.non_null_rows, 0) as non_null_rows,
         coalesce(totals.due_rows, 0) as due_rows,
         coalesce(totals.non_null_due_rows, 0) as non_null_due_rows,
+        {% for reason in reasons -%}
+            coalesce(totals.{{ reason }}_rows, 0) as {{ reason }}_rows,
+        {% endfor -%}
         coalesce(
             totals.non_null_rows / nullif(cast(totals.universe_rows as double precision), 0), 0
         ) as coverage,
@@ -81,6 +123,19 @@ select
         when coverage >= 0.4 then 'Moderate'
         else 'Poor'
     end as coverage_tier,
+    case
+        when coverage >= 0.4 or universe_rows = 0 then null
+        {% for reason, text in reasons.items() -%}
+            when
+                {{ reason }}_rows = greatest(
+                    absent_rows, before_rows, after_rows, gap_rows, warming_up_rows, unreported_rows
+                )
+                then '{{ text }}'
+        {% endfor -%}
+    end as low_coverage_reason,
+    {% for reason in reasons -%}
+        cast({{ reason }}_rows as bigint) as {{ reason }}_rows,
+    {% endfor -%}
     cast(due_rows as bigint) as due_rows,
     cast(non_null_due_rows as bigint) as non_null_due_rows,
     due_coverage,

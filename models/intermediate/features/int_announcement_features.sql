@@ -1,0 +1,183 @@
+{#
+  Counts and tone of the announcements known at each session. They are summed by security and
+  session first; a count is 0 only where the source covers the whole window, else NULL.
+#}
+{% set events = ['guidance', 'dividend', 'acquisition', 'earnings', 'capital_raising', 'trading_halt'] %}
+{% set stances = ['bullish', 'bearish', 'neutral'] %}
+
+with daily_grid as (
+
+    select * from {{ ref('int_daily_grid') }}
+
+),
+
+announcements as (
+
+    select * from {{ ref('int_announcements') }}
+
+),
+
+announcement_sessions as (
+
+    select * from {{ ref('int_announcement_sessions') }}
+
+),
+
+by_session as (
+
+    select
+        security_id,
+        session_idx,
+        count(*) as announcements,
+        sum(case when price_sensitive then 1 else 0 end) as sensitive,
+        sum(case when price_sensitive is null then 1 else 0 end) as unflagged,
+        sum(confidence * sentiment) as weighted_sentiment,
+        sum(case when sentiment is not null then confidence end) as confidence,
+        count(confidence + sentiment) as scored,
+        {% for event in events -%}
+            sum(case when event = '{{ event }}' then 1 else 0 end) as event_{{ event }},
+        {% endfor -%}
+        {% for stance in stances -%}
+            sum(case when stance = '{{ stance }}' then 1 else 0 end) as stance_{{ stance }},
+        {% endfor -%}
+        max(announced_at) as announced_at,
+        max(case when price_sensitive then announced_at end) as sensitive_at
+    from announcements
+    where session_idx is not null
+    group by security_id, session_idx
+
+),
+
+gridded as (
+
+    select
+        daily_grid.spell_key,
+        daily_grid.session_idx,
+        daily_grid.trade_date,
+        daily_grid.spell_session,
+        daily_grid.traded_sessions,
+        by_session.announcements,
+        by_session.sensitive,
+        by_session.unflagged,
+        by_session.weighted_sentiment,
+        by_session.confidence,
+        by_session.scored,
+        {% for event in events -%}
+            by_session.event_{{ event }},
+        {% endfor -%}
+        {% for stance in stances -%}
+            by_session.stance_{{ stance }},
+        {% endfor -%}
+        by_session.announced_at,
+        by_session.sensitive_at
+    from daily_grid
+    left join by_session
+        on
+            daily_grid.security_id = by_session.security_id
+            and daily_grid.session_idx = by_session.session_idx
+
+),
+
+rolled as (
+
+    select
+        spell_key,
+        session_idx,
+        trade_date,
+        spell_session,
+        traded_sessions,
+        {{ traded_lags([21, 63]) }},
+        coalesce(announcements, 0) as count_1,
+        coalesce(sum(announcements) over last_21, 0) as count_21,
+        coalesce(sum(sensitive) over last_21, 0) as sensitive_21,
+        coalesce(sum(unflagged) over last_21, 0) as unflagged_21,
+        sum(weighted_sentiment) over last_21 as weighted_sentiment_21,
+        sum(confidence) over last_21 as confidence_21,
+        sum(scored) over last_21 as scored_21,
+        {% for event in events -%}
+            coalesce(sum(event_{{ event }}) over last_63, 0) as event_{{ event }}_63,
+        {% endfor -%}
+        {% for stance in stances -%}
+            coalesce(sum(stance_{{ stance }}) over last_63, 0) as stance_{{ stance }}_63,
+        {% endfor -%}
+        max(announced_at) over last_63 as announced_at_63,
+        max(sensitive_at) over so_far as sensitive_at,
+        max(case when sensitive > 0 then session_idx end) over so_far as sensitive_session_idx,
+        max(case when unflagged > 0 then session_idx end) over so_far as unflagged_session_idx
+    from gridded
+    window
+        in_spell as (partition by spell_key order by session_idx),
+        so_far as (
+            partition by spell_key
+            order by session_idx
+            rows between unbounded preceding and current row
+        ),
+        last_21 as (
+            partition by spell_key
+            order by session_idx
+            rows between 20 preceding and current row
+        ),
+        last_63 as (
+            partition by spell_key
+            order by session_idx
+            rows between 62 preceding and current row
+        )
+
+),
+
+judged as (
+
+    select
+        rolled.*,
+        announcement_sessions.covered_sessions > 0 as is_known_1,
+        rolled.spell_session >= 21
+        and announcement_sessions.covered_sessions >= 21
+        and {{ half_traded(21, 'traded_lag_21') }} as is_known_21,
+        rolled.spell_session >= 63
+        and announcement_sessions.covered_sessions >= 63
+        and {{ half_traded(63, 'traded_lag_63') }} as is_known_63,
+        announcement_sessions.flag_covered_sessions >= 21
+        and rolled.unflagged_21 = 0 as is_flagged_21,
+        -- no session since then that the source does not cover, and no announcement without a flag
+        announcement_sessions.flag_covered_sessions > 0
+        and rolled.sensitive_session_idx
+        >= rolled.session_idx - announcement_sessions.flag_covered_sessions
+        and coalesce(rolled.unflagged_session_idx <= rolled.sensitive_session_idx, true)
+            as is_flagged_since
+    from rolled
+    inner join announcement_sessions
+        on rolled.session_idx = announcement_sessions.session_idx
+
+)
+
+select
+    spell_key,
+    session_idx,
+    trade_date,
+    greatest(announced_at_63, case when is_flagged_since then sensitive_at end) as available_at,
+    cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
+    cast(case when is_known_21 then count_21 end as bigint) as ann_count_21d,
+    cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)
+        as price_sensitive_21d,
+    cast(case when is_flagged_since then trade_date - cast(sensitive_at as date) end as bigint)
+        as days_since_price_sensitive,
+    case when is_known_21 then {{ safe_divide('weighted_sentiment_21', 'confidence_21') }} end
+        as ann_sentiment_21d,
+    case when is_known_21 then {{ safe_divide('confidence_21', 'scored_21') }} end
+        as ann_confidence_21d,
+    {% for event in events -%}
+        cast(case when is_known_63 then event_{{ event }}_63 end as bigint) as event_{{ event }}_63d,
+    {% endfor -%}
+    {% for stance in stances -%}
+        cast(case when is_known_63 then stance_{{ stance }}_63 end as bigint)
+            as stance_{{ stance }}_63d,
+    {% endfor -%}
+    case
+        when is_known_63
+            then
+                {{ safe_divide(
+                    'cast(stance_bullish_63 - stance_bearish_63 as double precision)',
+                    'stance_bullish_63 + stance_bearish_63 + stance_neutral_63'
+                ) }}
+    end as sentiment_composite
+from judged
