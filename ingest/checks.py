@@ -429,9 +429,7 @@ class Mapper:
                     "as timestamp))"
                 )
                 flag = quoted(assumed.flag)
-                values[assumed.flag] = (
-                    f"coalesce({flag}, false) or {cell.value} is null as {flag}"
-                )
+                values[assumed.flag] = f"coalesce({flag}, false) or {cell.value} is null as {flag}"
             values["available_at"] = f"{known_at} as available_at"
             # a missing time follows from whatever else is wrong with the row
             reason = (

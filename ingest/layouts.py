@@ -238,9 +238,7 @@ def _columns(
         else:
             columns[name] = Expression(reader.sql(item, place))
     missing = [
-        c.name
-        for c in table.columns
-        if c.required and c.assumed is None and c.name not in columns
+        c.name for c in table.columns if c.required and c.assumed is None and c.name not in columns
     ]
     if missing:
         raise reader.fail(where, f"raw.{table.name} requires {', '.join(missing)}.")

@@ -101,9 +101,7 @@ def merge(
     return _outcome(warehouse, table)
 
 
-def _version(
-    warehouse: Warehouse, target: str, table: Table, received_at: dt.datetime
-) -> None:
+def _version(warehouse: Warehouse, target: str, table: Table, received_at: dt.datetime) -> None:
     """Decide about rows whose key is stored with another payload."""
     business = [k for k in table.key if k != "available_at"]
     warehouse.make_temporary(

@@ -9,7 +9,7 @@ import click
 
 from ingest.commands import calendar_command, load_command
 from ingest.sample_commands import sample_market_command
-from ml.commands import export_command, score_command, train_command
+from ml.commands import ablation_command, export_command, score_command, train_command
 from ml.errors import AsxwError
 from ml.status import status_command
 
@@ -43,6 +43,7 @@ main.add_command(load_command)
 main.add_command(calendar_command)
 main.add_command(sample_market_command)
 main.add_command(train_command)
+main.add_command(ablation_command)
 main.add_command(score_command)
 main.add_command(export_command)
 main.add_command(status_command)

@@ -1,4 +1,4 @@
-"""The commands `asxw train`, `asxw score` and `asxw export`."""
+"""The commands `asxw train`, `asxw ablation`, `asxw score` and `asxw export`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 import pyarrow.compute as pc
 import yaml
 
+from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
 from ml.artifacts import load_artifact, save_artifact
 from ml.config import ModelConfig, read_config
 from ml.contract import read_contract
@@ -99,6 +100,14 @@ def _with_interval(metric: Metric | None) -> str:
     if metric.low != metric.low:
         return f"{metric.value:.4f} [no interval]"
     return f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"
+
+
+def _signed_interval(metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    if metric.low != metric.low:
+        return f"{metric.value:+.4f}"
+    return f"{metric.value:+.4f} [{metric.low:+.4f}, {metric.high:+.4f}]"
 
 
 def fold_table(run: TrainingRun, baseline: str) -> str:
@@ -191,6 +200,70 @@ def train_command(
     for warning in run.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"run {run.run_id}: trained through {run.card.trained_through}, saved in {folder}")
+
+
+def ablation_table(ablation: Ablation) -> str:
+    """The table `asxw ablation` ends with: one line per kind and family."""
+    segments = list(dict.fromkeys(m.segment for _, m in ablation.metrics))
+    header = ["kind", "family", "features"]
+    header += [f"AUC session, {s}" for s in segments] + ["Rank IC, all"]
+    cells: dict[tuple[str, str, str, str], Metric] = {}
+    for comparison, metric in ablation.metrics:
+        if metric.fold == POOLED:
+            cells[comparison.kind, comparison.family, metric.segment, metric.name] = metric
+    rows = [
+        [
+            c.kind,
+            c.family,
+            str(len(c.with_family) - len(c.without_family)),
+            *(
+                _signed_interval(cells.get((c.kind, c.family, s, "roc_auc_session")))
+                for s in segments
+            ),
+            _signed_interval(cells.get((c.kind, c.family, ALL, "rank_ic"))),
+        ]
+        for c, _ in headline(ablation, "roc_auc_session")
+    ]
+    return text_table(header, rows, left=2)
+
+
+@click.command("ablation")
+@_dbt_options
+@_config_option
+@click.pass_obj
+def ablation_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+) -> None:
+    """Show what each feature family is worth: models with and without it on the same folds."""
+    project_dir, target = settings["project_dir"], settings["target"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    contract = read_contract(project_dir, "ml")
+    columns = described.ablation_columns(config.features, config.ablation.context)
+    comparisons = plan_comparisons(columns, config)
+    label = str(_variables(project_dir, variables).get("label_price", "close"))
+    with open_warehouse(project_dir, target) as warehouse:
+        warehouse.create_tables(described.results_schema, contract)
+        panel = read_panel(warehouse, described.panel, [c.name for c in columns], [SEGMENT_COLUMN])
+    ablation = run_ablation(
+        panel,
+        comparisons,
+        config,
+        label=label,
+        git_commit=_git_commit(project_dir),
+        report=_say,
+    )
+    with open_when_free(project_dir, target, _WAIT_SECONDS, _say) as warehouse:
+        write_ablation(warehouse, described.results_schema, contract, ablation)
+    click.echo("With the family less without it, and 95 % intervals:")
+    click.echo(ablation_table(ablation))
+    for warning in ablation.warnings:
+        click.echo(f"warning: {warning}")
+    click.echo(f"ablation {ablation.ablation_id}: {ablation.rows.num_rows} rows in ml.ablations")
 
 
 @click.command("score")

@@ -37,6 +37,8 @@ class FoldSettings:
     minimum_block: int
     waive_minimum_block: bool
     minimum_train_sessions: int
+    training_stride: int
+    """A fold trains on every so-manyth session."""
     holdout: int
 
 
@@ -65,6 +67,17 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class AblationSettings:
+    """The light model that says what a feature family is worth."""
+
+    base_families: tuple[str, ...]
+    context: bool
+    trees: int
+    training_stride: int
+    lightgbm: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The whole of `model.yml`."""
 
@@ -76,6 +89,7 @@ class ModelConfig:
     regressor: HeadSettings
     winsor: tuple[float, float]
     evaluation: EvaluationSettings
+    ablation: AblationSettings
     threads: int
 
     @property
@@ -88,9 +102,17 @@ class ModelConfig:
         return os.cpu_count() or 1
 
     def identity(self) -> dict[str, Any]:
-        """Everything that can change a prediction: all but the number of threads."""
+        """Everything that can change a prediction or a metric of a training run."""
         content = asdict(self)
-        del content["threads"]
+        for apart in ("threads", "ablation"):
+            del content[apart]
+        return content
+
+    def ablation_identity(self) -> dict[str, Any]:
+        """Everything that can change a number of an ablation."""
+        content = asdict(self)
+        for apart in ("threads", "regressor", "winsor"):
+            del content[apart]
         return content
 
 
@@ -127,6 +149,7 @@ def _head(entry: Mapping[str, Any]) -> HeadSettings:
 
 def _build(content: dict[str, Any]) -> ModelConfig:
     features, evaluation = content["features"], dict(content["evaluation"])
+    ablation = content["ablation"]
     evaluation["segments"] = {k: float(v) for k, v in evaluation["segments"].items()}
     evaluation["baselines"] = {
         name: (str(column), float(sign)) for name, (column, sign) in evaluation["baselines"].items()
@@ -145,6 +168,13 @@ def _build(content: dict[str, Any]) -> ModelConfig:
         regressor=_head(content["regressor"]),
         winsor=(float(low), float(high)),
         evaluation=EvaluationSettings(**evaluation),
+        ablation=AblationSettings(
+            tuple(ablation["base_families"]),
+            bool(ablation["context"]),
+            int(ablation["trees"]),
+            int(ablation["training_stride"]),
+            ablation["lightgbm"],
+        ),
         threads=int(content["threads"]),
     )
 
@@ -170,8 +200,13 @@ def _check(config: ModelConfig, source: str) -> None:
             config.classifier.trees_fold,
             config.regressor.trees_final,
             config.regressor.trees_fold,
+            config.ablation.trees,
         )
         > 0,
+        "folds.training_stride and ablation.training_stride must be at least 1": min(
+            folds.training_stride, config.ablation.training_stride
+        )
+        >= 1,
         "evaluation.confidence must lie in (0, 1)": 0 < evaluation.confidence < 1,
         "evaluation.baselines must not be empty": bool(evaluation.baselines),
     }

@@ -198,8 +198,7 @@ def read_panel(
     extra_names = [c for c in evaluation_columns if c in present and c not in features]
     wanted = [*KEYS, *LABELS, *features, *extra_names]
     rows = warehouse.read_arrow(
-        f"select {quoted(wanted)} from {relation.sql} "
-        'order by trade_date, symbol collate "C"'
+        f'select {quoted(wanted)} from {relation.sql} order by trade_date, symbol collate "C"'
     )
     if rows.num_rows == 0:
         raise AsxwError(

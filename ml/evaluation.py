@@ -9,7 +9,7 @@ sessions carry a fixed-b interval, pooled statistics a bootstrap over blocks of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -298,6 +298,9 @@ class Series:
     decile_spread: Floats
 
 
+_FIELDS = {"roc_auc_session": "roc_auc", "rank_ic": "rank_ic"}
+
+
 def _series(sample: _Sample, predictor: Predictor, minimum_rows: int) -> Series:
     direction = predictor.direction[sample.rows]
     ranking = predictor.ranking[sample.rows]
@@ -518,6 +521,68 @@ def _differences(
         collector.session_mean("rank_ic", one.rank_ic - other.rank_ic)
         metrics += collector.metrics
     return metrics
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A statistic of two predictors over the sessions that count for both."""
+
+    difference: Metric
+    """First less second, session by session, with its interval."""
+    value: float
+    """Mean of the first."""
+    other: float
+
+
+def compare_orderings(
+    outcomes: Outcomes,
+    predictors: Mapping[str, Predictor],
+    pairs: Sequence[tuple[str, str]],
+    segments: Mapping[str, Mask],
+    *,
+    settings: EvaluationSettings,
+    horizon: int,
+) -> list[list[Compared]]:
+    """AUC and Rank IC per session of pairs of predictors, and their differences.
+
+    Args:
+        outcomes: scored rows (n,).
+        predictors: what was said about them, by name.
+        pairs: names of the two predictors of each comparison.
+        segments: rows of each segment (n,) by name; one without rows gives nothing.
+        settings: rows a session must have, and confidence.
+        horizon: sessions a label looks ahead.
+
+    Returns:
+        For each pair, an entry per segment, fold (0: all) and statistic.
+    """
+    found: list[list[Compared]] = [[] for _ in pairs]
+    for segment, inside in segments.items():
+        if not inside.any():
+            continue
+        sample = _sample(outcomes, inside, segment)
+        series = {
+            name: _series(sample, predictor, settings.minimum_rows)
+            for name, predictor in predictors.items()
+        }
+        folds = [POOLED, *np.unique(sample.session_fold).tolist()]
+        for results, (one, other) in zip(found, pairs, strict=True):
+            for name in ("roc_auc_session", "rank_ic"):
+                first, second = (getattr(series[p], _FIELDS[name]) for p in (one, other))
+                for fold in folds:
+                    both = np.isfinite(first) & np.isfinite(second)
+                    if fold != POOLED:
+                        both &= sample.session_fold == fold
+                    if not both.any():
+                        continue
+                    a, b = first[both], second[both]
+                    low, high = mean_interval(a - b, horizon, settings.confidence)
+                    metric = Metric(
+                        f"{one} - {other}", fold, segment, name, float((a - b).mean()),
+                        low, high, len(a),
+                    )  # fmt: skip
+                    results.append(Compared(metric, float(a.mean()), float(b.mean())))
+    return found
 
 
 def evaluate(

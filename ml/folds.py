@@ -125,6 +125,17 @@ def plan_folds(session_idx: Indices, settings: FoldSettings) -> FoldPlan:
     return FoldPlan(tuple(folds), holdout_first, tuple(warnings))
 
 
+def every_nth_session(rows: Mask, session_idx: Indices, stride: int) -> Mask:
+    """Those of the rows (n,) that lie a multiple of `stride` sessions before the latest of them.
+
+    Labels of neighbouring sessions overlap almost wholly, so that most of what a model learns is in
+    a part of the sessions; the newest is always among them.
+    """
+    if stride == 1 or not rows.any():
+        return rows
+    return np.asarray(rows & ((session_idx[rows].max() - session_idx) % stride == 0))
+
+
 def check_purge(fold: Fold, embargo: int, train_label_end_idx: Indices) -> None:
     """Refuse training rows (n,) whose label window touches the test block or its embargo.
 

@@ -51,6 +51,19 @@ class ProjectManifest:
     results_schema: str
     columns: tuple[ColumnMeta, ...]
 
+    def ablation_columns(self, settings: FeatureSettings, context: bool) -> tuple[ColumnMeta, ...]:
+        """Columns an ablation may try: the model's features, and the market-wide ones if wanted."""
+        learned = set(self.features(settings))
+        return tuple(
+            c
+            for c in self.columns
+            if c.family
+            and (
+                c.name in learned
+                or (context and c.role == "context" and c.family not in settings.families_off)
+            )
+        )
+
     def features(self, settings: FeatureSettings) -> tuple[str, ...]:
         """Names of the model's features, in the manifest's order.
 

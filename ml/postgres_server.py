@@ -119,7 +119,7 @@ def _system_folders() -> list[Path]:
 
 
 def major_version(binaries: Path) -> str:
-    """"18" for `postgres (PostgreSQL) 18.1`."""
+    """ "18" for `postgres (PostgreSQL) 18.1`."""
     done = subprocess.run(  # noqa: S603 (a path we found)
         [str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True
     )
@@ -219,7 +219,9 @@ class PostgresServer:
                 f"PostgreSQL in {self.folder} did not start: {done.stderr.strip()}\n{tail}"
             )
         self._connection_file.touch(mode=0o600)
-        self._connection_file.write_text(json.dumps({"port": connection.port, "password": password}))
+        self._connection_file.write_text(
+            json.dumps({"port": connection.port, "password": password})
+        )
         self._create_database(connection)
         return connection
 
@@ -260,7 +262,9 @@ class PostgresServer:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _run(self, binaries: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, binaries: Path, program: str, *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs as the server's user.
 
         Its output goes to a file: the server inherits a pipe and would keep the caller waiting.

@@ -36,7 +36,7 @@ from ml.evaluation import (
     session_auc,
     session_ranks,
 )
-from ml.folds import Fold, FoldPlan, check_purge, plan_folds
+from ml.folds import Fold, FoldPlan, check_purge, every_nth_session, plan_folds
 from ml.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
@@ -131,8 +131,53 @@ def _day(value: np.datetime64) -> date:
 # --- fitting ------------------------------------------------------------------------------------
 
 
+def class_weight(up: Floats, where: str) -> float:
+    """Weight of a positive row, n_neg / n_pos, for labels (n,).
+
+    Raises:
+        AsxwError: one class only.
+    """
+    positives = int(up.sum())
+    negatives = len(up) - positives
+    if not positives or not negatives:
+        raise AsxwError(
+            f"{where}: {len(up)} training rows with {positives} positive labels; both classes are "
+            "needed. Load more history."
+        )
+    return negatives / positives
+
+
+def known_features(values: Floats, minimum_coverage: float, where: str) -> Indices:
+    """Positions of the columns of `values` (n, p) that pass the coverage filter.
+
+    Raises:
+        AsxwError: there is none.
+    """
+    kept = np.flatnonzero(coverage(values) >= max(minimum_coverage, 1e-12))
+    if not len(kept):
+        raise AsxwError(
+            f"{where}: no feature is known in {minimum_coverage:.0%} of the {len(values)} training "
+            "rows. Windows need up to a year of prices: load more history."
+        )
+    return kept
+
+
+def booster_parameters(config: ModelConfig, stride: int) -> dict[str, Any]:
+    """LightGBM parameters both models share; a leaf reaches over as many sessions at any stride."""
+    parameters = {**config.lightgbm, "num_threads": config.num_threads, "verbosity": -1}
+    least = parameters.get("min_data_in_leaf")
+    if least is not None:
+        parameters["min_data_in_leaf"] = max(1, int(least) // stride)
+    return parameters
+
+
 def fit_heads(
-    panel: Panel, rows: Mask, config: ModelConfig, trees: tuple[int, int], where: str
+    panel: Panel,
+    rows: Mask,
+    config: ModelConfig,
+    trees: tuple[int, int],
+    where: str,
+    stride: int = 1,
 ) -> Heads:
     """Fit both models on the rows given; everything fitted comes from these rows.
 
@@ -142,32 +187,21 @@ def fit_heads(
         config: parameters.
         trees: of the classifier and of the regressor.
         where: what is being fitted, for messages.
+        stride: the rows are of every so-manyth session.
 
     Raises:
         AsxwError: no rows, one class only, or no feature with enough coverage.
     """
     up, returns = panel.up[rows], panel.returns[rows]
-    positives = int(up.sum())
-    negatives = len(up) - positives
-    if not positives or not negatives:
-        raise AsxwError(
-            f"{where}: {len(up)} training rows with {positives} positive labels; both classes are "
-            "needed. Load more history."
-        )
+    weight = class_weight(up, where)
     values = panel.matrix(rows, np.arange(len(panel.features)))
-    kept = np.flatnonzero(coverage(values) >= max(config.features.minimum_coverage, 1e-12))
-    if not len(kept):
-        raise AsxwError(
-            f"{where}: no feature is known in {config.features.minimum_coverage:.0%} of the "
-            f"{len(up)} training rows. Windows need up to a year of prices: load more history."
-        )
+    kept = known_features(values, config.features.minimum_coverage, where)
     if len(kept) < len(panel.features):
         values = panel.matrix(rows, kept)
     low, high = (float(q) for q in np.quantile(returns, config.winsor))
     target = np.clip(returns, low, high)
-    weight = negatives / positives
 
-    shared = {**config.lightgbm, "num_threads": config.num_threads, "verbosity": -1}
+    shared = booster_parameters(config, stride)
     data = lgb.Dataset(
         values, label=target, feature_name=[panel.features[j] for j in kept], params=shared
     )
@@ -187,7 +221,7 @@ def fit_heads(
         positive_weight=weight,
         low=low,
         high=high,
-        base_rate=positives / len(up),
+        base_rate=float(up.mean()),
         mean_return=float(target.mean()),
     )
 
@@ -201,7 +235,8 @@ def model_text(booster: lgb.Booster, threads: int) -> str:
 
 
 def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> FoldResult:
-    train = fold.train_rows(panel.label_end_idx)
+    stride = config.folds.training_stride
+    train = every_nth_session(fold.train_rows(panel.label_end_idx), panel.session_idx, stride)
     test = np.flatnonzero(plan.test_rows(fold, panel.session_idx, panel.label_end_idx))
     where = f"Fold {fold.number}"
     if not train.any() or not len(test):
@@ -210,7 +245,7 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
         )
     check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
     trees = (config.classifier.trees_fold, config.regressor.trees_fold)
-    heads = fit_heads(panel, train, config, trees, where)
+    heads = fit_heads(panel, train, config, trees, where, stride)
     inside = np.zeros(len(panel), dtype=bool)
     inside[test] = True
     probability, expected = heads.predict(panel.matrix(inside, heads.kept), config.num_threads)
@@ -223,7 +258,7 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
 _MOST_WORKERS = 4
 
 
-def _workers(config: ModelConfig) -> tuple[int, ModelConfig]:
+def side_by_side(config: ModelConfig) -> tuple[int, ModelConfig]:
     """How many fits run side by side, and the configuration of each.
 
     Whole fits side by side leave no processor waiting for another at every split of every tree,
@@ -241,12 +276,15 @@ def _run_fits(
     Returns:
         Results in the order of the folds, and the final models.
     """
-    workers, single = _workers(config)
+    workers, single = side_by_side(config)
     trees_fold = config.classifier.trees_fold + config.regressor.trees_fold
     trees_final = (config.classifier.trees_final, config.regressor.trees_final)
     # A tree costs its rows and a share for its leaves that is worth some 60,000 rows.
     work = {
-        fold.number: (int(fold.train_rows(panel.label_end_idx).sum()) + 60_000) * trees_fold
+        fold.number: (
+            int(fold.train_rows(panel.label_end_idx).sum()) // config.folds.training_stride + 60_000
+        )
+        * trees_fold
         for fold in plan.folds
     }
     work[FINAL] = (int(final_rows.sum()) + 60_000) * sum(trees_final)
@@ -303,6 +341,16 @@ def mean_session_auc(session: Indices, score: Floats, up: Floats) -> float:
 # --- evaluation ---------------------------------------------------------------------------------
 
 
+def liquidity_segments(panel: Panel, rows: Indices, config: ModelConfig) -> dict[str, Mask]:
+    """The rows (n,) of each segment: all, and the liquidity tiers where the panel knows them."""
+    segments = {ALL: np.ones(len(rows), dtype=bool)}
+    liquidity = panel.column(SEGMENT_COLUMN)
+    if liquidity is not None:
+        for name, least in config.evaluation.segments.items():
+            segments[name] = np.asarray(liquidity[rows] >= least)
+    return segments
+
+
 def _evaluate(
     panel: Panel, results: Sequence[FoldResult], config: ModelConfig
 ) -> tuple[list[Metric], list[str]]:
@@ -342,15 +390,14 @@ def _evaluate(
     known = {p.name for p in predictors}
     differences = [(MODEL, compared)] if compared in known else []
 
-    segments = {ALL: np.ones(len(rows), dtype=bool)}
-    liquidity = panel.column(SEGMENT_COLUMN)
-    if liquidity is None:
+    segments = liquidity_segments(panel, rows, config)
+    if panel.column(SEGMENT_COLUMN) is None:
         warnings.append(f"No liquidity segments: the panel has no column {SEGMENT_COLUMN}.")
-    else:
-        for name, least in config.evaluation.segments.items():
-            segments[name] = np.asarray(liquidity[rows] >= least)
-            if not segments[name].any():
-                warnings.append(f"Segment {name} has no out-of-fold row.")
+    warnings += [
+        f"Segment {name} has no out-of-fold row."
+        for name, inside in segments.items()
+        if not inside.any()
+    ]
     metrics = evaluate(
         outcomes,
         predictors,
@@ -587,8 +634,8 @@ def train(
     return TrainingRun(
         run_id=run_id,
         card=card,
-        classifier=model_text(heads.classifier, _workers(config)[1].threads),
-        regressor=model_text(heads.regressor, _workers(config)[1].threads),
+        classifier=model_text(heads.classifier, side_by_side(config)[1].threads),
+        regressor=model_text(heads.regressor, side_by_side(config)[1].threads),
         tables={
             "runs": pa.Table.from_pylist([run_row]),
             "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),

@@ -9,7 +9,7 @@ import pytest
 
 from ml.config import read_config
 from ml.errors import AsxwError
-from ml.folds import check_purge, plan_folds, sessions_needed
+from ml.folds import check_purge, every_nth_session, plan_folds, sessions_needed
 
 DEFAULT = read_config().folds
 HORIZON = DEFAULT.horizon
@@ -120,3 +120,23 @@ def test_twelve_blocks_need_about_seven_hundred_sessions():
 def test_too_little_history_is_a_clear_error(sessions):
     with pytest.raises(AsxwError, match="Too little history"):
         plan_folds(np.arange(sessions), DEFAULT)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5])
+def test_thinned_training_sessions_are_evenly_spaced_and_end_with_the_newest(stride):
+    session, end = rows(700)
+    for fold in plan_folds(session, DEFAULT).folds:
+        past = fold.train_rows(end)
+        thinned = every_nth_session(past, session, stride)
+        assert not (thinned & ~past).any()
+        newest = session[past].max()
+        kept = np.unique(session[thinned])
+        assert kept[-1] == newest
+        assert set(kept) == {t for t in session[past] if (newest - t) % stride == 0}
+        # every row of a session that is kept
+        np.testing.assert_array_equal(thinned, past & np.isin(session, kept))
+
+
+def test_thinning_no_rows_gives_none():
+    session, _ = rows(10)
+    assert not every_nth_session(np.zeros(len(session), dtype=bool), session, 3).any()
