@@ -342,6 +342,8 @@ def run_ablation(
                     "n_features": len(comparison.with_family) - len(comparison.without_family),
                     "n_folds": len(plan.folds),
                     "n_rows": len(rows),
+                    "first_session": date.fromisoformat(str(panel.trade_date.min())),
+                    "last_session": date.fromisoformat(str(panel.trade_date.max())),
                     "label": label,
                     "panel_checksum": panel.checksum,
                     "git_commit": git_commit,

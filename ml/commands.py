@@ -230,6 +230,21 @@ def ablation_table(ablation: Ablation) -> str:
 @click.command("ablation")
 @_dbt_options
 @_config_option
+@click.option(
+    "--from",
+    "first_day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    help="Leave earlier sessions out: for a family whose source begins late, which the coverage "
+    "filter would otherwise keep out of every fold.",
+)
+@click.option(
+    "--to",
+    "last_day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    help="Leave later ones out.",
+)
 @click.pass_obj
 def ablation_command(
     settings: dict[str, Any],
@@ -237,6 +252,8 @@ def ablation_command(
     manifest: Path | None,
     variables: str | None,
     config_file: Path | None,
+    first_day: datetime | None,
+    last_day: datetime | None,
 ) -> None:
     """Show what each feature family is worth: models with and without it on the same folds."""
     project_dir, target = settings["project_dir"], settings["target"]
@@ -248,7 +265,14 @@ def ablation_command(
     label = str(_variables(project_dir, variables).get("label_price", "close"))
     with open_warehouse(project_dir, target) as warehouse:
         warehouse.create_tables(described.results_schema, contract)
-        panel = read_panel(warehouse, described.panel, [c.name for c in columns], [SEGMENT_COLUMN])
+        panel = read_panel(
+            warehouse,
+            described.panel,
+            [c.name for c in columns],
+            [SEGMENT_COLUMN],
+            first_day.date() if first_day else None,
+            last_day.date() if last_day else None,
+        )
     ablation = run_ablation(
         panel,
         comparisons,

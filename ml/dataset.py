@@ -178,18 +178,22 @@ def read_panel(
     relation: Relation,
     features: Sequence[str],
     evaluation_columns: Sequence[str] = (),
+    first_day: date | None = None,
+    last_day: date | None = None,
 ) -> Panel:
-    """Read every trainable row.
+    """Read every trainable row, or those of some sessions.
 
     Args:
         warehouse: open connection.
         relation: the training panel's table.
         features: columns the model may see, in order.
         evaluation_columns: further numeric columns, read where the table has them.
+        first_day: leave earlier sessions out.
+        last_day: leave later sessions out.
 
     Raises:
         AsxwError: the table or a column is missing, a feature is not a number, a label is null,
-            or the table is empty.
+            or there is no row.
     """
     present = table_columns(warehouse, relation)
     require_columns(present, [*KEYS, *LABELS], relation, "keys and labels of the panel")
@@ -197,13 +201,24 @@ def read_panel(
     require_numeric(present, features, relation)
     extra_names = [c for c in evaluation_columns if c in present and c not in features]
     wanted = [*KEYS, *LABELS, *features, *extra_names]
+    limits = [
+        (f"trade_date {sign} ?", day)
+        for sign, day in ((">=", first_day), ("<=", last_day))
+        if day is not None
+    ]
+    where = f"where {' and '.join(condition for condition, _ in limits)} " if limits else ""
     rows = warehouse.read_arrow(
-        f'select {quoted(wanted)} from {relation.sql} order by trade_date, symbol collate "C"'
+        f"select {quoted(wanted)} from {relation.sql} {where}"
+        'order by trade_date, symbol collate "C"',
+        [day for _, day in limits],
     )
     if rows.num_rows == 0:
+        span = "".join(
+            f" {word} {day}" for word, day in (("from", first_day), ("to", last_day)) if day
+        )
         raise AsxwError(
-            f"{relation.sql} is empty: load prices, run `dbt build`, and see the funnel of rows "
-            "for why none is trainable."
+            f"{relation.sql} is empty{span}: load prices, run `dbt build`, and see the funnel "
+            "of rows for why none is trainable."
         )
     for name in (*KEYS, *LABELS):
         if rows.column(name).null_count:

@@ -186,6 +186,23 @@ def test_again_gives_the_same_rows_once(done):
         assert rows(project) == before
 
 
+def test_only_the_sessions_asked_for(tmp_path):
+    project = make_project(tmp_path / "p", make_market(40, 420), OVERLAY)
+    panel, _, _ = loaded(project)
+    days = np.unique(panel.trade_date).astype(object)
+    span = ("--from", str(days[90]), "--to", str(days[-20]))
+    result = asxw(project, "ablation", "--config", str(project / "small.yml"), *span)
+    assert result.exit_code == 0, result.output
+    assert {(r["first_session"], r["last_session"]) for r in rows(project)} == {
+        (days[90], days[-20])
+    }
+    nothing = asxw(
+        project, "ablation", "--config", str(project / "small.yml"), "--from", "2099-01-01"
+    )
+    assert nothing.exit_code == 1
+    assert "is empty from 2099-01-01" in nothing.stderr
+
+
 def test_a_null_panel_shows_no_family_that_helps(tmp_path):
     overlay = {**OVERLAY, "features": {"families_off": ["volatility", "liquidity"]}}
     overlay["ablation"] = {**OVERLAY["ablation"], "base_families": ["momentum"]}

@@ -1,5 +1,5 @@
 {#
-  What each feature family is worth, of the newest ablation of each label: the statistic with the
+  What each feature family is worth, of every ablation: the statistic with the
   family less without it, and whether the interval leaves any doubt.
 #}
 with ablations as (
@@ -13,16 +13,17 @@ recency as (
     select
         ablation_id,
         row_number() over (
-            partition by label
+            partition by label, first_session
             order by created_at desc nulls last, ablation_id
         ) as recency
     from (
         select
             ablation_id,
             label,
+            first_session,
             max(created_at) as created_at
         from ablations
-        group by ablation_id, label
+        group by ablation_id, label, first_session
     ) as runs
 
 )
@@ -48,6 +49,8 @@ select
     ablations.n_features,
     ablations.n_folds,
     ablations.n_rows,
+    ablations.first_session,
+    ablations.last_session,
     ablations.label,
     ablations.created_at,
     ablations.panel_checksum,

@@ -21,6 +21,8 @@ select
     n_features,
     n_folds,
     n_rows,
+    first_session,
+    last_session,
     label,
     panel_checksum,
     git_commit,
