@@ -5,11 +5,7 @@
 #}
 with fundamentals as (
 
-    {% if var('fundamentals_source') == 'snapshot' -%}
-        select * from {{ ref('stg_fundamentals_snapshot') }}
-    {%- else -%}
-        select * from {{ ref('stg_fundamentals') }}
-    {%- endif %}
+    select * from {{ fundamentals_source() }}
 
 ),
 
