@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from built_warehouse import build
 
 PROJECT = Path(__file__).parents[2]
 
@@ -37,3 +38,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real market data in {folder} (ASXW_REAL_DATA names the folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_warehouse(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of the real set: ASXW_REAL_WAREHOUSE if it names one, else built now."""
+    ready = os.environ.get("ASXW_REAL_WAREHOUSE")
+    if ready:
+        return Path(ready)
+    return build(tmp_path_factory.mktemp("real"), real_data / "asx", "asx")

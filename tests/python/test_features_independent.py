@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import subprocess
 from pathlib import Path
 
 import duckdb
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from built_warehouse import build, run
 from conftest import PROJECT
 from independent_features import (
     LABELS,
@@ -62,38 +62,6 @@ ROLES = {name: meta for name, meta in dictionary().items() if meta.get("family")
 # the knowledge time of outside facts is bookkeeping of the warehouse, judged by a test of its own
 COMPARED = [name for name in ROLES if name != "max_available_at" and name not in KEYS]
 BETWEEN_SECURITIES = [*RANKED, "sector_rel_mom_1"]
-
-
-def run(command: list[str], environment: dict[str, str]) -> None:
-    """Run a program of this environment in the project folder; its output is the message."""
-    program = Path(os.sys.executable).with_name(command[0])
-    done = subprocess.run(
-        [str(program), *command[1:]],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-
-
-def build(folder: Path, data: Path, layout: str) -> Path:
-    """Load a folder of files into a new warehouse, and build its models."""
-    path = folder / "warehouse.duckdb"
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("DBT_PROFILES_DIR", "ASXW_TARGET")
-    }
-    environment |= {
-        "ASXW_DUCKDB_PATH": str(path),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "logs"),
-    }
-    run(["asxw", "load", "--layout", layout, str(data)], environment)
-    run(["dbt", "build", "--exclude-resource-type", "test", "unit_test"], environment)
-    return path
 
 
 def read_panel(warehouse: Path, securities: list[str] | None = None) -> pd.DataFrame:
@@ -419,15 +387,6 @@ def test_thin_sessions_are_left_out() -> None:
 
 # --------------------------------------------------------------------------------------------------
 # The real market
-
-
-@pytest.fixture(scope="session")
-def real_warehouse(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse of the real set: ASXW_REAL_WAREHOUSE if it names one, else built now."""
-    ready = os.environ.get("ASXW_REAL_WAREHOUSE")
-    if ready:
-        return Path(ready)
-    return build(tmp_path_factory.mktemp("real"), real_data / "asx", "asx")
 
 
 @pytest.fixture(scope="session")
