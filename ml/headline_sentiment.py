@@ -1,4 +1,4 @@
-"""Tone of announcement headlines from a packaged lexicon: optional, and never over a vendor's score.
+"""Tone of headlines from a packaged lexicon: optional, and never over a vendor's score.
 
 Scores go to a table of their own, raw.headline_sentiment, so that the raw announcements stay what
 the vendor delivered and a load stays idempotent. dbt uses them where the var `lexicon_sentiment` is

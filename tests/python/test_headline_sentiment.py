@@ -34,8 +34,8 @@ def warehouse(project_dir: Path, warehouse_path: Path) -> Path:
         connection.execute(table.ddl("raw"))
         for symbol, headline, sequence, sentiment in ROWS:
             connection.execute(
-                "insert into raw.announcements (symbol, announced_at, headline, sequence, sentiment)"
-                " values (?, ?, ?, ?, ?)",
+                """insert into raw.announcements
+                    (symbol, announced_at, headline, sequence, sentiment) values (?, ?, ?, ?, ?)""",
                 [symbol, dt.datetime(2024, 1, 5, 9), headline, sequence, sentiment],
             )
     return warehouse_path
