@@ -230,7 +230,9 @@ class Expected:
                 balance = counts["bullish"] - counts["bearish"]
                 out["sentiment_composite"] = balance / sum(counts.values())
         if rows is not None and t > self.first_flagged:
-            opened = self.decisions[start - 1] if start else self.decisions[0] - np.timedelta64(1, "D")
+            opened = (
+                self.decisions[start - 1] if start else self.decisions[0] - np.timedelta64(1, "D")
+            )
             after = rows["announced_at"] >= opened
             known = rows[after & (rows["announced_at"] < self.decisions[t])]
             sensitive = known[known["price_sensitive"] == True]  # noqa: E712
@@ -329,7 +331,7 @@ def read_market(warehouse: Path, facts: Facts, first_cell: int = 0) -> Market:
         ).df()
     panel["trade_date"] = panel["trade_date"].astype("datetime64[us]")
     sessions["trade_date"] = sessions["trade_date"].astype("datetime64[us]")
-    # a code that another company took over has two securities; its announcements cannot be told apart
+    # announcements of a code that another company took over cannot be told apart
     panel = panel[~panel["security_id"].str.contains("@")]
     return Market(panel, Expected(facts, panel, sessions), first_cell)
 

@@ -231,11 +231,10 @@ known as (
     select
         sessions.session_idx,
         sessions.trade_date,
-        max(versions.available_at) as available_at,
         {% for name in series + ['delta_cpi'] -%}
-            max(case when versions.series_id = '{{ name }}' then versions.value end)
-                as {{ name }}{{ ',' if not loop.last }}
-        {% endfor %}
+            max(case when versions.series_id = '{{ name }}' then versions.value end) as {{ name }},
+        {% endfor -%}
+        max(versions.available_at) as available_at
     from sessions
     left join versions
         on

@@ -102,10 +102,7 @@ versions as (
 steps as (
 
     select step
-    from (
-        values
-        {%- for step in range(1, max_age + 1) %} ({{ step }}){{ ',' if not loop.last }}{% endfor %}
-    ) as numbers (step)
+    from generate_series(1, {{ max_age }}) as numbers (step)
 
 ),
 

@@ -3,7 +3,10 @@
   why. Market-wide and in hindsight: the coverage marts read it, no feature does.
 #}
 {% set series = ['rba_cash_rate', 'cpi_yoy', 'unemployment', 'yield_2y', 'yield_10y'] %}
-{% set flags = {'announcements': 'covered_sessions', 'price_sensitive': 'flag_covered_sessions'} %}
+{% set others = [
+    'directory', 'market_cap', 'fundamentals', 'vendor_ratios', 'peer_pe_ratios', 'quoted_prices',
+    'announcements', 'price_sensitive', 'short_positions',
+] %}
 
 with sessions as (
 
@@ -51,17 +54,34 @@ short_features as (
 
 sources as (
 
-    select source_name
-    from (
-        values
-        ('directory'), ('market_cap'), ('fundamentals'), ('vendor_ratios'), ('peer_pe_ratios'),
-        ('quoted_prices'), ('short_positions')
-        {%- for name in series + flags.keys() | list %}, ('{{ name }}'){% endfor %}
-    ) as names (source_name)
+    {% for name in series + others -%}
+        select '{{ name }}' as source_name
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+macro_covered as (
+
+    {% for name in series -%}
+        select
+            '{{ name }}' as source_name,
+            session_idx
+        from macro_daily
+        where {{ name }} is not null
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
 
 ),
 
 covered as (
+
+    select
+        source_name,
+        session_idx
+    from macro_covered
+
+    union all
 
     select distinct
         'directory' as source_name,
@@ -113,33 +133,27 @@ covered as (
 
     union all
 
+    select
+        'announcements' as source_name,
+        session_idx
+    from announcement_sessions
+    where covered_sessions > 0
+
+    union all
+
+    select
+        'price_sensitive' as source_name,
+        session_idx
+    from announcement_sessions
+    where flag_covered_sessions > 0
+
+    union all
+
     select distinct
         'short_positions' as source_name,
         session_idx
     from short_features
     where short_pct is not null
-
-    {%- for name in series %}
-
-    union all
-
-    select
-        '{{ name }}' as source_name,
-        session_idx
-    from macro_daily
-    where {{ name }} is not null
-    {%- endfor %}
-
-    {%- for name, column in flags.items() %}
-
-    union all
-
-    select
-        '{{ name }}' as source_name,
-        session_idx
-    from announcement_sessions
-    where {{ column }} > 0
-    {%- endfor %}
 
 ),
 
