@@ -106,6 +106,15 @@ def _relation(nodes: Mapping[str, Any], node: str, path: Path) -> Relation:
     return Relation(str(nodes[node]["schema"]), str(nodes[node]["alias"]))
 
 
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as error:
+        raise AsxwError(
+            f"dbt's manifest {path} cannot be read ({error}). Run `dbt parse` again."
+        ) from error
+
+
 def read_manifest(path: Path, default_results_schema: str) -> ProjectManifest:
     """The manifest at `path`.
 
@@ -116,12 +125,7 @@ def read_manifest(path: Path, default_results_schema: str) -> ProjectManifest:
     Raises:
         AsxwError: the file cannot be read or lacks the panel's models.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise AsxwError(
-            f"dbt's manifest {path} cannot be read ({error}). Run `dbt parse` again."
-        ) from error
+    content = _content(path)
     nodes = content.get("nodes", {})
     panel = _relation(nodes, PANEL_NODE, path)
     features_daily = _relation(nodes, FEATURES_NODE, path)
@@ -173,13 +177,42 @@ def project_manifest(
         AsxwError: the manifest cannot be read or made; the text carries dbt's message.
     """
     prefix = str(project_vars(project_dir).get("schema_prefix", ""))
+    return read_manifest(_manifest_file(project_dir, path, target, variables), f"{prefix}ml")
+
+
+def public_marts(
+    project_dir: Path,
+    path: Path | None = None,
+    target: str | None = None,
+    variables: str | None = None,
+) -> dict[Relation, tuple[str, ...]]:
+    """The marts anyone may read, with the columns that identify a row; arguments as above.
+
+    Raises:
+        AsxwError: the manifest cannot be read or made, or a mart has no primary key.
+    """
+    file = _manifest_file(project_dir, path, target, variables)
+    marts: dict[Relation, tuple[str, ...]] = {}
+    for name, node in _content(file).get("nodes", {}).items():
+        if node.get("resource_type") != "model" or node.get("access") != "public":
+            continue
+        keys = [c["columns"] for c in node["constraints"] if c["type"] == "primary_key"]
+        if not keys:
+            raise AsxwError(f"{file}: {name} is public and its YAML has no primary_key constraint.")
+        marts[Relation(str(node["schema"]), str(node["alias"]))] = tuple(keys[0])
+    return dict(sorted(marts.items(), key=lambda entry: entry[0].sql))
+
+
+def _manifest_file(
+    project_dir: Path, path: Path | None, target: str | None, variables: str | None
+) -> Path:
     if path is not None:
         if variables:
             raise AsxwError("--manifest already fixes the variables: leave out --vars.")
-        return read_manifest(path, f"{prefix}ml")
+        return path
     target_dir = project_dir / os.environ.get("DBT_TARGET_PATH", "target")
     if variables:
         target_dir = target_dir / "asxw"
     if variables or not (target_dir / "manifest.json").is_file():
         _parse(project_dir, target_dir, target, variables)
-    return read_manifest(target_dir / "manifest.json", f"{prefix}ml")
+    return target_dir / "manifest.json"

@@ -21,7 +21,7 @@ RELATIVE_LOOSE = 1e-6
 LOOSE_COLUMNS = ("skew_ret_60", "volume_skew_60", "sma200_slope", "beta_252", "idio_vol_60")
 LOOSE_SUFFIXES = ("_trend_4",)
 # Where a result is rounding noise around zero, a relative difference says nothing.
-ABSOLUTE = 1e-13
+ABSOLUTE = 1e-15
 EXAMPLES = 3
 
 

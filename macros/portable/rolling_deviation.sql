@@ -7,7 +7,7 @@
     magnitude               power of two that the absolute values of no frame add up to; their
                             squares then stay below twice that power
 #}
-{% macro rolling_variance(values, window, magnitude=20) -%}
+{% macro rolling_variance(values, window, magnitude=14) -%}
     {{ return(adapter.dispatch('rolling_variance', 'asx_warehouse')(values, window, magnitude)) }}
 {%- endmacro %}
 
@@ -19,7 +19,7 @@
     {{ postgres__rolling_covariance(values, values, window, magnitude, lowest=0) }}
 {%- endmacro %}
 
-{% macro rolling_deviation(values, window, magnitude=20) -%}
+{% macro rolling_deviation(values, window, magnitude=14) -%}
     {{ return(adapter.dispatch('rolling_deviation', 'asx_warehouse')(values, window, magnitude)) }}
 {%- endmacro %}
 
@@ -31,7 +31,7 @@
     sqrt({{ postgres__rolling_variance(values, window, magnitude) }})
 {%- endmacro %}
 
-{% macro rolling_covariance(first, second, window, magnitude=20) -%}
+{% macro rolling_covariance(first, second, window, magnitude=14) -%}
     {{ return(adapter.dispatch('rolling_covariance', 'asx_warehouse')(first, second, window, magnitude)) }}
 {%- endmacro %}
 

@@ -91,8 +91,8 @@ rolled as (
         coalesce(sum(announcements) over last_21, 0) as count_21,
         coalesce(sum(sensitive) over last_21, 0) as sensitive_21,
         coalesce(sum(unflagged) over last_21, 0) as unflagged_21,
-        sum(weighted_sentiment) over last_21 as weighted_sentiment_21,
-        sum(confidence) over last_21 as confidence_21,
+        {{ rolling_sum('weighted_sentiment', 'last_21', 14) }} as weighted_sentiment_21,
+        {{ rolling_sum('confidence', 'last_21', 14) }} as confidence_21,
         sum(scored) over last_21 as scored_21,
         {% for event in events -%}
             coalesce(sum(event_{{ event }}) over last_63, 0) as event_{{ event }}_63,
@@ -100,7 +100,8 @@ rolled as (
         {% for stance in stances -%}
             coalesce(sum(stance_{{ stance }}) over last_63, 0) as stance_{{ stance }}_63,
         {% endfor -%}
-        max(announced_at) over last_63 as announced_at_63,
+        max(announced_at) over so_far as announced_at,
+        max(case when announcements > 0 then session_idx end) over so_far as announced_session_idx,
         max(sensitive_at) over so_far as sensitive_at,
         max(case when sensitive > 0 then session_idx end) over so_far as sensitive_session_idx,
         max(case when unflagged > 0 then session_idx end) over so_far as unflagged_session_idx
@@ -154,7 +155,10 @@ select
     spell_key,
     session_idx,
     trade_date,
-    greatest(announced_at_63, case when is_flagged_since then sensitive_at end) as available_at,
+    greatest(
+        case when announced_session_idx > session_idx - 63 then announced_at end,
+        case when is_flagged_since then sensitive_at end
+    ) as available_at,
     cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
     cast(case when is_known_21 then count_21 end as bigint) as ann_count_21d,
     cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)

@@ -41,13 +41,13 @@ rolled as (
         sessions_since_break,
         close,
         {{ traded_lags([5, 21, 60]) }},
-        avg(volume_adjusted) over last_5 as mean_volume_5,
-        avg(volume_adjusted) over last_60 as mean_volume_60,
-        {{ rolling_skewness('volume_adjusted', 'last_60') }} as volume_skewness_60,
-        avg(abs(return_1d) / nullif(dollar_volume, 0)) over last_21 as mean_impact_21,
+        {{ rolling_mean('volume_adjusted', 'last_5', 48, -20) }} as mean_volume_5,
+        {{ rolling_mean('volume_adjusted', 'last_60', 48, -20) }} as mean_volume_60,
+        {{ rolling_skewness('volume_adjusted', 'last_60', 48, -20) }} as volume_skewness_60,
+        {{ rolling_mean('abs(return_1d) / nullif(dollar_volume, 0)', 'last_21', 14, -83) }} as mean_impact_21,
         -- across a capital change an unchanged price leaves a return of rounding size
         sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
-        avg(turnover) over last_21 as mean_turnover_21,
+        {{ rolling_mean('turnover', 'last_21', 14) }} as mean_turnover_21,
         count(turnover) over last_21 as turnovers_21
     from sized
     window
@@ -116,8 +116,8 @@ standardised as (
         adv_20_median,
         adv_20_log,
         count(adv_20_log) over last_252 as adv_logs_252,
-        avg(adv_20_log) over last_252 as adv_log_mean_252,
-        stddev_samp(adv_20_log) over last_252 as adv_log_deviation_252
+        {{ rolling_mean('adv_20_log', 'last_252', 14) }} as adv_log_mean_252,
+        {{ rolling_deviation('adv_20_log', 'last_252') }} as adv_log_deviation_252
     from dollar_volumes
     window
         last_252 as (

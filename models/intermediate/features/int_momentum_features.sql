@@ -1,3 +1,7 @@
+{% set highest_close = {'function': 'max', 'values': 'close_adjusted', 'sessions': 252} %}
+{% set highest_high = {'function': 'max', 'values': 'high_adjusted', 'sessions': 20} %}
+{% set lowest_low = {'function': 'min', 'values': 'low_adjusted', 'sessions': 20} %}
+
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -41,13 +45,13 @@ rolled as (
         close_adjusted,
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
-        avg(close_adjusted) over last_50 as mean_50,
-        max(close_adjusted) over last_252 as highest_close_252,
-        max(high_adjusted) over last_20 as highest_20,
-        min(low_adjusted) over last_20 as lowest_20,
-        sum(greatest(change_adjusted, 0)) over last_14 as gains_14,
-        sum(greatest(-change_adjusted, 0)) over last_14 as losses_14
-    from adjusted
+        {{ rolling_mean('close_adjusted', 'last_50', 30, -110) }} as mean_50,
+        {{ rolling_extreme(highest_close, 'last_252') }} as highest_close_252,
+        {{ rolling_extreme(highest_high, 'last_20') }} as highest_20,
+        {{ rolling_extreme(lowest_low, 'last_20') }} as lowest_20,
+        {{ rolling_sum('greatest(change_adjusted, 0)', 'last_14', 30, -110) }} as gains_14,
+        {{ rolling_sum('greatest(-change_adjusted, 0)', 'last_14', 30, -110) }} as losses_14
+    from {{ with_extremes('adjusted', [highest_close, highest_high, lowest_low]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
@@ -82,7 +86,7 @@ long_windows as (
         spell_session,
         traded_sessions,
         lag(traded_sessions, 200) over in_spell as traded_lag_200,
-        avg(close * capital_factor) over last_200 as mean_200
+        {{ rolling_mean('close * capital_factor', 'last_200', 30, -110) }} as mean_200
     from daily_grid
     window
         in_spell as (partition by spell_key order by session_idx),
@@ -114,7 +118,7 @@ sloped as (
         sma_200,
         case
             when count(sma_200) over last_20 = 20
-                then regr_slope(sma_200, cast(session_idx as double precision)) over last_20
+                then {{ rolling_slope('sma_200', 'session_idx', 'last_20', 20) }}
         end as slope_20
     from long_averages
     window

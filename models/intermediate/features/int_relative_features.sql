@@ -55,9 +55,9 @@ rolled as (
         traded_sessions,
         sessions_since_break,
         {{ traded_lags([60, 252]) }},
-        covar_samp(return_1d, market_return_1d) over last_252 as covariance_252,
-        covar_samp(return_1d, market_return_1d) over last_60 as covariance_60,
-        var_samp(return_1d) over last_60 as return_variance_60
+        {{ rolling_covariance('return_1d', 'market_return_1d', 'last_252') }} as covariance_252,
+        {{ rolling_covariance('return_1d', 'market_return_1d', 'last_60') }} as covariance_60,
+        {{ rolling_variance('return_1d', 'last_60') }} as return_variance_60
     from paired
     window
         in_spell as (partition by spell_key order by session_idx),

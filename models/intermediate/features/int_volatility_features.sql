@@ -1,3 +1,5 @@
+{% set highest_return = {'function': 'max', 'values': 'return_1d', 'sessions': 21} %}
+
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -41,15 +43,15 @@ rolled as (
         close,
         close_adjusted,
         {{ traded_lags([14, 21, 30, 60, 90]) }},
-        stddev_samp(return_1d) over last_30 as deviation_30,
-        stddev_samp(return_1d) over last_60 as deviation_60,
-        stddev_samp(return_1d) over last_90 as deviation_90,
-        avg(power(least(return_1d, 0), 2)) over last_60 as downside_variance_60,
+        {{ rolling_deviation('return_1d', 'last_30') }} as deviation_30,
+        {{ rolling_deviation('return_1d', 'last_60') }} as deviation_60,
+        {{ rolling_deviation('return_1d', 'last_90') }} as deviation_90,
+        {{ rolling_mean('least(return_1d, 0) * least(return_1d, 0)', 'last_60', 14) }} as downside_variance_60,
         {{ rolling_skewness('return_1d', 'last_60') }} as skewness_60,
-        max(return_1d) over last_21 as highest_return_21,
-        avg(true_range) over last_14 as mean_true_range_14,
+        {{ rolling_extreme(highest_return, 'last_21') }} as highest_return_21,
+        {{ rolling_mean('true_range', 'last_14', 30, -110) }} as mean_true_range_14,
         count(true_range) over last_14 as true_ranges_14
-    from ranged
+    from {{ with_extremes('ranged', [highest_return]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (

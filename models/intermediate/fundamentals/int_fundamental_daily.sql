@@ -172,7 +172,8 @@ joined as (
         daily_grid.session_idx,
         daily_grid.close,
         directory_daily.market_cap as directory_market_cap,
-        daily_grid.trade_date - cast(chosen.report_available_at as date) as fund_age_days,
+        cast(daily_grid.trade_date - cast(chosen.report_available_at as date) as bigint)
+            as fund_age_days,
         -- shares today over shares at the report
         coalesce(report_factors.capital_factor, 1) / daily_grid.capital_factor as price_factor,
         coalesce(
