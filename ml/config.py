@@ -15,7 +15,7 @@ from ml.errors import AsxwError
 DEFAULT_FILE = Path(__file__).with_name("model.yml")
 
 # Mappings whose keys are the user's own, so an overlay may bring new ones.
-_OPEN = {"lightgbm", "segments", "baselines"}
+_OPEN = {"lightgbm", "segments", "baselines", "costs"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class EvaluationSettings:
     confidence: float
     seed: int
     segments: Mapping[str, float]
+    costs: Mapping[float, float]
+    """Least adv_20_median: cost of one side in basis points."""
+    linear_penalty: float
     baselines: Mapping[str, tuple[str, float]]
 
 
@@ -151,6 +154,10 @@ def _build(content: dict[str, Any]) -> ModelConfig:
     features, evaluation = content["features"], dict(content["evaluation"])
     ablation = content["ablation"]
     evaluation["segments"] = {k: float(v) for k, v in evaluation["segments"].items()}
+    evaluation["costs"] = {
+        float(k): float(v)
+        for k, v in sorted(evaluation["costs"].items(), key=lambda e: float(e[0]))
+    }
     evaluation["baselines"] = {
         name: (str(column), float(sign)) for name, (column, sign) in evaluation["baselines"].items()
     }
@@ -208,6 +215,8 @@ def _check(config: ModelConfig, source: str) -> None:
         )
         >= 1,
         "evaluation.confidence must lie in (0, 1)": 0 < evaluation.confidence < 1,
+        "evaluation.costs must have an entry for 0": 0.0 in evaluation.costs,
+        "evaluation.linear_penalty must be positive": evaluation.linear_penalty > 0,
         "evaluation.baselines must not be empty": bool(evaluation.baselines),
     }
     for text, holds in rules.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ class Outcomes:
     high: Floats
     base_rate: Floats
     """Share of positive labels in the training rows of the row's fold."""
+    cost: Floats | None = None
+    """Cost of buying or selling the row's share, a fraction of its value; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -147,20 +149,30 @@ def session_correlation(
 
 
 def session_decile_spread(
-    codes: Indices, sessions: int, ranks: Floats, returns: Floats, minimum_rows: int
+    codes: Indices,
+    sessions: int,
+    ranks: Floats,
+    returns: Floats,
+    minimum_rows: int,
+    cost: Floats | None = None,
 ) -> Floats:
     """Mean return of the highest tenth less that of the lowest, each session (S,).
 
     A row belongs to the lowest tenth when (rank - 0.5) / rows <= 0.1, and likewise at the top, so
-    tied rows are in together or out together. NaN for too few rows or an empty tenth.
+    tied rows are in together or out together. NaN for too few rows or an empty tenth. With a cost
+    a side (n,), every share of both tenths is bought and sold once, as if nothing were held on.
     """
     rows = np.bincount(codes, minlength=sessions).astype(float)
     place = (ranks - 0.5) / rows[codes]
+    both_sides = 0.0 if cost is None else 2 * cost
     tenths = []
-    for inside in (place >= 0.9, place <= 0.1):
+    for inside, gained in (
+        (place >= 0.9, returns - both_sides),
+        (place <= 0.1, returns + both_sides),
+    ):
         count = _sums(codes, sessions, inside.astype(float))
         with np.errstate(invalid="ignore", divide="ignore"):
-            tenths.append(_sums(codes, sessions, returns * inside) / count)
+            tenths.append(_sums(codes, sessions, gained * inside) / count)
     return np.where(rows >= minimum_rows, tenths[0] - tenths[1], np.nan)
 
 
@@ -245,6 +257,7 @@ def _sample(outcomes: Outcomes, inside: Mask, segment: str) -> _Sample:
         low=outcomes.low[rows],
         high=outcomes.high[rows],
         base_rate=outcomes.base_rate[rows],
+        cost=None if outcomes.cost is None else outcomes.cost[rows],
     )
     _, first, codes = np.unique(part.session, return_index=True, return_inverse=True)
     return _Sample(segment, rows, codes, part.fold[first], part, session_ranks(codes, part.returns))
@@ -296,6 +309,32 @@ class Series:
     rank_ic: Floats
     pearson_ic: Floats
     decile_spread: Floats
+    decile_spread_net: Floats
+    brier: Floats
+
+    def named(self) -> dict[str, Floats]:
+        """The statistics by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class SessionStatistics:
+    """What one predictor's sessions gave in one segment; every array is (S,)."""
+
+    predictor: str
+    segment: str
+    session: Indices
+    fold: Indices
+    rows: Indices
+    series: Series
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every number of an evaluation."""
+
+    metrics: list[Metric]
+    sessions: list[SessionStatistics]
 
 
 _FIELDS = {"roc_auc_session": "roc_auc", "rank_ic": "rank_ic"}
@@ -318,7 +357,22 @@ def _series(sample: _Sample, predictor: Predictor, minimum_rows: int) -> Series:
         decile_spread=session_decile_spread(
             codes, count, ranking_ranks, outcomes.returns, minimum_rows
         ),
+        decile_spread_net=np.full(count, np.nan)
+        if outcomes.cost is None
+        else session_decile_spread(
+            codes, count, ranking_ranks, outcomes.returns, minimum_rows, outcomes.cost
+        ),
+        brier=np.full(count, np.nan)
+        if predictor.probability is None
+        else _session_brier(sample, predictor.probability[sample.rows], minimum_rows),
     )
+
+
+def _session_brier(sample: _Sample, probability: Floats, minimum_rows: int) -> Floats:
+    """Brier score of each session (S,), NaN where it has too few rows."""
+    rows = np.bincount(sample.codes, minlength=sample.sessions)
+    errors = _sums(sample.codes, sample.sessions, (probability - sample.outcomes.up) ** 2)
+    return np.where(rows >= minimum_rows, errors / rows, np.nan)
 
 
 class _Collector:
@@ -447,6 +501,7 @@ def _orderings(
         collector.resampled("rank_ic_ir", moments, _information_ratio, int(defined.sum()))
     collector.session_mean("pearson_ic", series.pearson_ic)
     collector.session_mean("decile_spread", series.decile_spread)
+    collector.session_mean("decile_spread_net", series.decile_spread_net)
 
 
 def _probabilities(collector: _Collector, sample: _Sample, probability: Floats) -> None:
@@ -593,7 +648,7 @@ def evaluate(
     settings: EvaluationSettings,
     horizon: int,
     differences: Sequence[tuple[str, str]] = (),
-) -> list[Metric]:
+) -> Evaluation:
     """Every metric of every predictor.
 
     Args:
@@ -605,10 +660,12 @@ def evaluate(
         differences: pairs of predictor names, first less second.
 
     Returns:
-        One entry per predictor, fold (0: all rows), segment and metric that is defined. Fewer
-        sessions than two horizons give a value without an interval.
+        One metric per predictor, fold (0: all rows), segment and name that is defined, and the
+        series per session behind them. Fewer sessions than two horizons give a value without an
+        interval.
     """
     metrics: list[Metric] = []
+    sessions: list[SessionStatistics] = []
     draws: dict[int, Resampling | None] = {}
     for segment, inside in segments.items():
         if not inside.any():
@@ -625,6 +682,12 @@ def evaluate(
                 if predictor.expected_return is not None:
                     _errors(collector, sample, predictor.expected_return[sample.rows])
                 metrics += collector.metrics
+        rows = np.bincount(sample.codes, minlength=sample.sessions)
+        numbers = np.unique(outcomes.session[sample.rows])
+        sessions += [
+            SessionStatistics(name, segment, numbers, sample.session_fold, rows, found)
+            for name, found in series.items()
+        ]
         for one, other in differences:
             metrics += _differences(
                 f"{one} - {other}",
@@ -635,4 +698,4 @@ def evaluate(
                 settings=settings,
                 horizon=horizon,
             )
-    return metrics
+    return Evaluation(metrics, sessions)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ml.contract import Table
 from ml.errors import AsxwError
-from ml.warehouse import DuckDBWarehouse
+from ml.warehouse import Warehouse
 
 TABLE = "headline_sentiment"
 _LIBRARY = "vaderSentiment"
@@ -70,7 +70,7 @@ def score(headlines: Sequence[str]) -> list[tuple[float | None, float | None]]:
 
 
 def score_headlines(
-    warehouse: DuckDBWarehouse, schema: str, contract: dict[str, Table], now: dt.datetime
+    warehouse: Warehouse, schema: str, contract: dict[str, Table], now: dt.datetime
 ) -> Scored:
     """Score every headline that this version of the library has not scored yet.
 

@@ -19,15 +19,17 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from ml.artifacts import ModelCard
-from ml.baselines import signed_column
+from ml.baselines import fit_linear, signed_column
 from ml.config import ModelConfig
 from ml.contract import Table
 from ml.dataset import Panel, coverage
 from ml.errors import AsxwError
 from ml.evaluation import (
     ALL,
+    Evaluation,
     Metric,
     Outcomes,
     Predictor,
@@ -46,6 +48,7 @@ Report = Callable[[str], None]
 
 MODEL = "lightgbm"
 BASE_RATE = "base_rate"
+LINEAR = "linear"
 SEGMENT_COLUMN = "adv_20_median"
 FINAL = 0
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy", "pyarrow", "duckdb")
@@ -101,6 +104,8 @@ class FoldResult:
     heads: Heads
     probability: Floats
     expected_return: Floats
+    linear: tuple[Floats, Floats]
+    """Probability and expected return of the linear baseline."""
     trained_through: date
 
 
@@ -248,9 +253,23 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
     heads = fit_heads(panel, train, config, trees, where, stride)
     inside = np.zeros(len(panel), dtype=bool)
     inside[test] = True
-    probability, expected = heads.predict(panel.matrix(inside, heads.kept), config.num_threads)
+    rows = panel.matrix(inside, heads.kept)
+    probability, expected = heads.predict(rows, config.num_threads)
+    linear = fit_linear(
+        panel.matrix(train, heads.kept),
+        panel.up[train],
+        np.clip(panel.returns[train], heads.low, heads.high),
+        config.evaluation.linear_penalty,
+    )
     return FoldResult(
-        fold, train, test, heads, probability, expected, _day(panel.label_end_date[train].max())
+        fold=fold,
+        train=train,
+        test=test,
+        heads=heads,
+        probability=probability,
+        expected_return=expected,
+        linear=linear.predict(rows),
+        trained_through=_day(panel.label_end_date[train].max()),
     )
 
 
@@ -319,7 +338,8 @@ def _run_fits(
 
     # the largest first, so that none of them is left alone at the end
     order = sorted(work, key=lambda number: -work[number])
-    with ThreadPoolExecutor(workers) as pool:
+    # BLAS of the linear baseline on one thread: the same sums whatever the number of processors
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(fit, number) for number in order]
         try:
             for future in futures:
@@ -351,10 +371,20 @@ def liquidity_segments(panel: Panel, rows: Indices, config: ModelConfig) -> dict
     return segments
 
 
+def side_cost(panel: Panel, rows: Indices, config: ModelConfig) -> Floats | None:
+    """Cost of one side (n,), a fraction, by liquidity tier; None where the panel has none."""
+    liquidity = panel.column(SEGMENT_COLUMN)
+    if liquidity is None:
+        return None
+    costs = config.evaluation.costs
+    tier = np.searchsorted(list(costs), np.nan_to_num(liquidity[rows], nan=0.0), side="right") - 1
+    return np.array(list(costs.values()))[np.maximum(tier, 0)] / 10_000
+
+
 def _evaluate(
     panel: Panel, results: Sequence[FoldResult], config: ModelConfig
-) -> tuple[list[Metric], list[str]]:
-    """Metrics of the model, the baselines and their difference, and warnings."""
+) -> tuple[Evaluation, list[str]]:
+    """Statistics of the model, the baselines and their differences, and warnings."""
     rows = np.concatenate([r.test for r in results])
     counts = [len(r.test) for r in results]
 
@@ -370,13 +400,16 @@ def _evaluate(
         low=spread([r.heads.low for r in results]),
         high=spread([r.heads.high for r in results]),
         base_rate=base_rate,
+        cost=side_cost(panel, rows, config),
     )
     probability = np.concatenate([r.probability for r in results])
     expected = np.concatenate([r.expected_return for r in results])
     mean_return = spread([r.heads.mean_return for r in results])
+    linear = tuple(np.concatenate([r.linear[n] for r in results]) for n in (0, 1))
     predictors = [
         Predictor(MODEL, probability, expected, probability, expected),
         Predictor(BASE_RATE, base_rate, mean_return, base_rate, mean_return),
+        Predictor(LINEAR, *linear, *linear),
     ]
     warnings = []
     for name, (column, sign) in config.evaluation.baselines.items():
@@ -386,9 +419,7 @@ def _evaluate(
             continue
         score = signed_column(outcomes.session, values[rows], sign)
         predictors.append(Predictor(name, score, score))
-    compared = next(iter(config.evaluation.baselines))
-    known = {p.name for p in predictors}
-    differences = [(MODEL, compared)] if compared in known else []
+    differences = [(MODEL, p.name) for p in predictors if p.name not in (MODEL, BASE_RATE)]
 
     segments = liquidity_segments(panel, rows, config)
     if panel.column(SEGMENT_COLUMN) is None:
@@ -398,7 +429,7 @@ def _evaluate(
         for name, inside in segments.items()
         if not inside.any()
     ]
-    metrics = evaluate(
+    evaluation = evaluate(
         outcomes,
         predictors,
         segments,
@@ -406,7 +437,7 @@ def _evaluate(
         horizon=config.folds.horizon,
         differences=differences,
     )
-    return metrics, warnings
+    return evaluation, warnings
 
 
 # --- rows of the result tables ------------------------------------------------------------------
@@ -505,6 +536,34 @@ def _metric_rows(run_id: str, metrics: Sequence[Metric]) -> list[dict[str, Any]]
     ]
 
 
+def _session_rows(run_id: str, panel: Panel, evaluation: Evaluation) -> pa.Table:
+    """Statistics per session that are defined, one row each."""
+    numbers, first = np.unique(panel.session_idx, return_index=True)
+    days = panel.trade_date[first]
+    parts = []
+    for entry in evaluation.sessions:
+        day = days[np.searchsorted(numbers, entry.session)]
+        for name, values in entry.series.named().items():
+            known = np.isfinite(values)
+            count = int(known.sum())
+            parts.append(
+                pa.table(
+                    {
+                        "run_id": pa.repeat(run_id, count),
+                        "predictor": pa.repeat(entry.predictor, count),
+                        "segment": pa.repeat(entry.segment, count),
+                        "trade_date": pa.array(day[known]),
+                        "session_idx": entry.session[known],
+                        "fold": entry.fold[known],
+                        "metric": pa.repeat(name, count),
+                        "value": values[known],
+                        "n_rows": entry.rows[known],
+                    }
+                )
+            )
+    return pa.concat_tables(parts)
+
+
 # --- the run ------------------------------------------------------------------------------------
 
 
@@ -583,7 +642,7 @@ def train(
 
     results, heads = _run_fits(panel, plan, final_rows, config, report)
     report("evaluating")
-    metrics, notes = _evaluate(panel, results, config)
+    evaluation, notes = _evaluate(panel, results, config)
 
     parameters = config.identity()
     card = ModelCard(
@@ -639,11 +698,12 @@ def train(
         tables={
             "runs": pa.Table.from_pylist([run_row]),
             "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),
-            "metrics": pa.Table.from_pylist(_metric_rows(run_id, metrics)),
+            "metrics": pa.Table.from_pylist(_metric_rows(run_id, evaluation.metrics)),
+            "session_metrics": _session_rows(run_id, panel, evaluation),
             "importance": pa.Table.from_pylist(importance),
             "predictions_oof": _prediction_rows(run_id, panel, results),
         },
-        metrics=tuple(metrics),
+        metrics=tuple(evaluation.metrics),
         warnings=tuple(warnings),
     )
 

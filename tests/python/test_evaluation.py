@@ -148,11 +148,13 @@ def evaluated():
     fold = np.where(session < 60, 1, 2)
     probability = stats.norm.cdf(0.25 * signal)
     ones = np.ones(len(session))
-    outcomes = Outcomes(session, fold, up, returns, -0.2 * ones, 0.2 * ones, 0.45 * ones)
+    outcomes = Outcomes(
+        session, fold, up, returns, -0.2 * ones, 0.2 * ones, 0.45 * ones, cost=0.0025 * ones
+    )
     model = Predictor("lightgbm", probability, 0.03 * signal, probability, 0.03 * signal)
     noise = rng.normal(size=len(session))
     base = Predictor("base_rate", 0.45 * ones, 0 * ones, 0.45 * ones, 0 * ones)
-    metrics = evaluate(
+    found = evaluate(
         outcomes,
         [model, Predictor("noise", noise, noise), base],
         {ALL: np.ones(len(session), dtype=bool), "half": session % 2 == 0, "none": session < 0},
@@ -160,11 +162,11 @@ def evaluated():
         horizon=HORIZON,
         differences=[("lightgbm", "noise")],
     )
-    return outcomes, model, metrics
+    return outcomes, model, found.metrics, found.sessions
 
 
 def test_pooled_metrics_equal_their_definitions(evaluated):
-    outcomes, model, metrics = evaluated
+    outcomes, model, metrics, _ = evaluated
     found = {m.name: m for m in metrics if (m.predictor, m.fold, m.segment) == ("lightgbm", 0, ALL)}
     p, expected, up, returns = (
         model.probability,
@@ -204,8 +206,8 @@ def test_every_metric_is_given_per_fold_and_pooled_with_an_interval(evaluated):
     names = {m.name for m in metrics if m.predictor == "lightgbm"}
     assert names == {
         "roc_auc_pooled", "roc_auc_session", "auc_gap", "rank_ic", "rank_ic_std", "rank_ic_ir",
-        "pearson_ic", "decile_spread", "brier", "brier_skill", "log_loss", "base_rate",
-        "calibration_error", "rmse", "rmse_winsorised", "mae", "mae_winsorised",
+        "pearson_ic", "decile_spread", "decile_spread_net", "brier", "brier_skill", "log_loss",
+        "base_rate", "calibration_error", "rmse", "rmse_winsorised", "mae", "mae_winsorised",
     }  # fmt: skip
     for fold in (POOLED, 1, 2):
         assert {m.name for m in metrics if m.predictor == "lightgbm" and m.fold == fold} == names
@@ -218,7 +220,7 @@ def test_every_metric_is_given_per_fold_and_pooled_with_an_interval(evaluated):
 
 
 def test_fold_metrics_use_the_rows_of_the_fold_only(evaluated):
-    outcomes, model, metrics = evaluated
+    outcomes, model, metrics, _ = evaluated
     found = {
         (m.fold, m.name): m.value for m in metrics if m.predictor == "lightgbm" and m.segment == ALL
     }
@@ -246,3 +248,33 @@ def test_difference_is_taken_session_by_session(evaluated):
         metrics["lightgbm", "roc_auc_session"].value - metrics["noise", "roc_auc_session"].value
     )
     assert difference.low > 0
+
+
+def test_net_spread_pays_for_buying_and_selling_both_tenths():
+    codes = np.zeros(30, dtype=np.int64)
+    returns = np.arange(30.0)
+    cost = np.where(returns > 20, 0.1, 0.4)
+    ranks = session_ranks(codes, returns)
+    net = session_decile_spread(codes, 1, ranks, returns, 20, cost)
+    # top 27..29 at 0.1 a side, bottom 0..2 at 0.4
+    assert net[0] == pytest.approx((28 - 1) - 2 * 0.1 - 2 * 0.4)
+
+
+def test_the_series_per_session_are_what_the_means_are_made_of(evaluated):
+    outcomes, model, metrics, sessions = evaluated
+    values = {(m.predictor, m.segment, m.fold, m.name): m for m in metrics}
+    names = {"roc_auc": "roc_auc_session"}
+    for entry in sessions:
+        assert len(entry.session) == len(entry.rows) == (120 if entry.segment == ALL else 60)
+        for name, series in entry.series.named().items():
+            known = np.isfinite(series)
+            key = (entry.predictor, entry.segment, 0, names.get(name, name))
+            if name == "brier" or not known.any():
+                continue
+            assert values[key].value == pytest.approx(series[known].mean(), rel=1e-12)
+            assert values[key].n == known.sum()
+    (whole,) = [e for e in sessions if (e.predictor, e.segment) == ("lightgbm", ALL)]
+    inside = outcomes.session == whole.session[7]
+    expected = brier_score_loss(outcomes.up[inside], model.probability[inside])
+    assert whole.series.brier[7] == pytest.approx(expected)
+    assert whole.rows[7] == inside.sum()

@@ -23,25 +23,7 @@ classified as (
         probability_up,
         expected_return,
         trained_through,
-        case
-            when
-                probability_up >= {{ var('signal_strong_buy_probability') }}
-                and expected_return > {{ var('signal_buy_return') }}
-                then 'STRONG_BUY'
-            when
-                probability_up >= {{ var('signal_buy_probability') }}
-                and expected_return > {{ var('signal_buy_return') }}
-                then 'BUY'
-            when
-                probability_up <= {{ var('signal_strong_sell_probability') }}
-                and expected_return < {{ var('signal_sell_return') }}
-                then 'STRONG_SELL'
-            when
-                probability_up <= {{ var('signal_sell_probability') }}
-                and expected_return < {{ var('signal_sell_return') }}
-                then 'SELL'
-            else 'HOLD'
-        end as signal
+        {{ signal_class('probability_up', 'expected_return') }} as signal
     from predictions
 
 )

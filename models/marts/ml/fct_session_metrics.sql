@@ -1,0 +1,110 @@
+{#
+  The statistics per session that SQL can compute exactly, from the predictions as they were written:
+  the twin of ml.session_metrics, and a test holds the two together to 1e-9.
+#}
+{% set minimum_rows = var('session_minimum_rows') %}
+
+with predictions as (
+
+    select * from {{ ref('int_evaluated_predictions') }}
+
+),
+
+segmented as (
+
+    select
+        'all' as segment,
+        predictions.*
+    from predictions
+    {% for tier, least in var('liquidity_tiers').items() %}
+        union all
+        select
+            '{{ tier }}' as segment,
+            predictions.*
+        from predictions
+        where adv_20_median >= {{ least }}
+    {% endfor %}
+
+),
+
+ranked as (
+
+    select
+        run_id,
+        segment,
+        trade_date,
+        session_idx,
+        fold,
+        return_1m_fwd,
+        return_1m_fwd_sign,
+        side_cost,
+        (probability_up - return_1m_fwd_sign) * (probability_up - return_1m_fwd_sign)
+            as squared_error,
+        count(*) over the_session as rows_of_session,
+        -- ties at their average: the first rank of the peers, and half of what follows
+        rank() over by_probability
+        + (count(*) over same_probability - 1) / cast(2 as double precision) as probability_rank,
+        rank() over by_expectation
+        + (count(*) over same_expectation - 1) / cast(2 as double precision) as expectation_rank,
+        rank() over by_return
+        + (count(*) over same_return - 1) / cast(2 as double precision) as return_rank
+    from segmented
+    window
+        the_session as (partition by run_id, segment, trade_date),
+        by_probability as (partition by run_id, segment, trade_date order by probability_up),
+        same_probability as (partition by run_id, segment, trade_date, probability_up),
+        by_expectation as (partition by run_id, segment, trade_date order by expected_return),
+        same_expectation as (partition by run_id, segment, trade_date, expected_return),
+        by_return as (partition by run_id, segment, trade_date order by return_1m_fwd),
+        same_return as (partition by run_id, segment, trade_date, return_1m_fwd)
+
+),
+
+placed as (
+
+    select
+        ranked.*,
+        (expectation_rank - 0.5) / rows_of_session >= 0.9 as is_top,
+        (expectation_rank - 0.5) / rows_of_session <= 0.1 as is_bottom
+    from ranked
+
+),
+
+summed as (
+
+    select
+        run_id,
+        segment,
+        trade_date,
+        min(session_idx) as session_idx,
+        min(fold) as fold,
+        count(*) as n_rows,
+        cast(sum(return_1m_fwd_sign) as double precision) as positives,
+        cast(count(*) - sum(return_1m_fwd_sign) as double precision) as negatives,
+        sum(case when return_1m_fwd_sign = 1 then probability_rank end) as positive_ranks,
+        corr(expectation_rank, return_rank) as rank_correlation,
+        avg(squared_error) as brier,
+        avg(case when is_top then return_1m_fwd end)
+        - avg(case when is_bottom then return_1m_fwd end) as decile_spread,
+        avg(case when is_top then return_1m_fwd - 2 * side_cost end)
+        - avg(case when is_bottom then return_1m_fwd + 2 * side_cost end) as decile_spread_net
+    from placed
+    group by run_id, segment, trade_date
+
+)
+
+select
+    run_id,
+    segment,
+    trade_date,
+    session_idx,
+    fold,
+    n_rows,
+    (positive_ranks - positives * (positives + 1) / 2) / nullif(positives * negatives, 0)
+        as roc_auc,
+    {{ finite('rank_correlation') }} as rank_ic,
+    brier,
+    decile_spread,
+    decile_spread_net
+from summed
+where n_rows >= {{ minimum_rows }}

@@ -1,0 +1,64 @@
+-- SQL and Python compute the same statistics per session from the same predictions: to 1e-9, and a
+-- session that one of them leaves out is a difference too.
+with sql_metrics as (
+
+    select * from {{ ref('fct_session_metrics') }}
+
+),
+
+python_metrics as (
+
+    select * from {{ ref('stg_session_metrics') }}
+
+),
+
+sql_values as (
+
+    {% for metric in ['roc_auc', 'rank_ic', 'brier', 'decile_spread', 'decile_spread_net'] %}
+        select
+            run_id,
+            segment,
+            trade_date,
+            '{{ metric }}' as metric,
+            {{ metric }} as metric_value
+        from sql_metrics
+        where {{ metric }} is not null
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
+
+),
+
+python_values as (
+
+    select
+        run_id,
+        segment,
+        trade_date,
+        metric,
+        value as metric_value
+    from python_metrics
+    where
+        predictor = 'lightgbm'
+        and metric <> 'pearson_ic'
+        and run_id in (select sql_metrics.run_id from sql_metrics)
+
+)
+
+select
+    coalesce(sql_values.run_id, python_values.run_id) as run_id,
+    coalesce(sql_values.segment, python_values.segment) as segment,
+    coalesce(sql_values.trade_date, python_values.trade_date) as trade_date,
+    coalesce(sql_values.metric, python_values.metric) as metric,
+    sql_values.metric_value as sql_value,
+    python_values.metric_value as python_value
+from sql_values
+full outer join python_values
+    on
+        sql_values.run_id = python_values.run_id
+        and sql_values.segment = python_values.segment
+        and sql_values.trade_date = python_values.trade_date
+        and sql_values.metric = python_values.metric
+where
+    sql_values.metric_value is null
+    or python_values.metric_value is null
+    or abs(sql_values.metric_value - python_values.metric_value) > 1e-9
