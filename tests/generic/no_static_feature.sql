@@ -7,8 +7,12 @@
     columns    columns to check; none: the features of the dictionary
 #}
 {% test no_static_feature(model, sessions, share, columns=none) %}
-    {%- set names = columns or feature_columns(['feature']) | map(attribute='name') | list -%}
-    {%- set flags = feature_columns() | selectattr('data_type', 'equalto', 'boolean') | map(attribute='name') | list -%}
+    {%- set flags = [] -%}
+    {%- set names = columns -%}
+    {%- if columns is none -%}
+        {%- set names = feature_columns(['feature']) | map(attribute='name') | list -%}
+        {%- set flags = feature_columns() | selectattr('data_type', 'equalto', 'boolean') | map(attribute='name') | list -%}
+    {%- endif -%}
     with panel as (
 
         select * from {{ model }}

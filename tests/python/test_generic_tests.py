@@ -33,6 +33,7 @@ OTHER = {"other": "ref('three_rows')"}
 SHARE = {"share": "share", "minimum": "minimum"}
 HOLE = {"share": "share", "due_rows": "due_rows", "minimum_rows": 20, "share_of_median": 0.5}
 SPAN = {"key": ["k"], "range_from": "valid_from", "range_to": "valid_to"}
+STATIC = {"sessions": 3, "share": 0.5}
 STEPS = {"group_by": ["k"], "column": "n"}
 REACH = {"other": "ref('three_rows')", "other_column": "n"}
 LABELS = "security_id, session_idx, label_status, return_1m_fwd, return_1m_fwd_sign"
@@ -143,6 +144,47 @@ CASES = {
         ("no_overlap", SPAN, None),
         values("k, valid_from, valid_to", "1, 0, 6", "1, 0, 9"),
         2,
+    ),
+    "gap_none": (
+        ("no_gap", SPAN, None),
+        values("k, valid_from, valid_to", "1, 0, 5", "1, 5, 9", "1, 9, null", "2, 3, null"),
+        0,
+    ),
+    "gap_of_one_and_overlap_and_after_the_open_one": (
+        ("no_gap", SPAN, None),
+        values("k, valid_from, valid_to", "1, 0, 5", "1, 6, 9", "1, 8, null", "1, 9, null"),
+        3,
+    ),
+    "open_one_each": (
+        ("one_open_row", {"key": ["k"], "range_to": "valid_to"}, None),
+        values("k, valid_to", "1, 5", "1, null", "2, null"),
+        0,
+    ),
+    "open_none_and_two": (
+        ("one_open_row", {"key": ["k"], "range_to": "valid_to"}, None),
+        values("k, valid_to", "1, 5", "1, 6", "2, null", "2, null", "3, null"),
+        2,
+    ),
+    # x moves for most; y is the same for all, or nothing, or too short to judge
+    "static_none": (
+        ("no_static_feature", STATIC | {"columns": ["x", "y", "z"]}, None),
+        values(
+            "symbol, x, y, z",
+            *(f"'moves', {day}, 1, 0" for day in range(4)),
+            *["'stays', 7, 1, 0"] * 4,
+            *(f"'short', 5, 1, {day}" for day in range(3)),
+        ),
+        0,
+    ),
+    "static_most": (
+        ("no_static_feature", STATIC | {"columns": ["x", "y"]}, None),
+        values(
+            "symbol, x, y",
+            *(f"'moves', {day}, {day}" for day in range(4)),
+            *(f"'stays', 7, {day}" for day in range(4)),
+            *["'too', 8, null"] * 4,
+        ),
+        1,
     ),
     "steps_of_one": (
         ("contiguous", STEPS, None),
@@ -311,6 +353,13 @@ TAMPER = """
     where session_idx = 160;
     -- rows lost on the way, the latest session with them
     delete from marts.fct_features_daily where session_idx = 170 or session_idx > 320;
+    -- today's fundamentals joined to history
+    update marts.fct_features_daily set eps = latest.eps, roe = latest.roe
+    from marts.fct_fundamentals_latest as latest
+    where latest.symbol = fct_features_daily.symbol;
+    -- and then the latest table of a query that kept one symbol
+    delete from marts.fct_fundamentals_latest
+    where symbol > (select min(symbol) from marts.fct_fundamentals_latest);
     -- an unknown outcome taken for a fall
     update intermediate.int_labels set return_1m_fwd_sign = 0 where label_status = 'immature';
     -- prices beyond the calendar
@@ -385,6 +434,8 @@ def test_a_family_that_lost_three_quarters_of_its_rows_fails(built):
         ("reaches_as_far_as_fct_features_daily", 1),
         ("accepted_range_fct_features_daily_mom_1", None),
         ("before_fct_features_daily", None),
+        ("no_static_feature_fct_features_daily", 2),
+        ("assert_every_reporter_has_a_latest_row", None),
         ("label_status_agrees_int_labels", None),
         ("assert_funnel_adds_up", None),
         ("assert_calendar_reaches_prices", 2),
