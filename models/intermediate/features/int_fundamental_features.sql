@@ -105,7 +105,8 @@ select
     pe_ratio_zscore,
     pb_ratio_zscore,
     pe_inverse_zscore,
-    {{ mean_of_present(['roe_zscore', 'current_ratio_zscore', '-debt_to_equity_zscore'], 2) }} as financial_health_score,
+    {{ mean_of_present(['roe_zscore', 'current_ratio_zscore', '-debt_to_equity_zscore'], 2) }}
+        as financial_health_score,
     {{ mean_of_present(['pe_inverse_rank', 'cheap_book_rank', 'roe_rank'], 2) }} as value_score,
     {{ mean_of_present(['roe_rank', 'margin_rank', 'growth_rank'], 2) }} as quality_score
 from standardised

@@ -4,7 +4,7 @@
   known then. docs/fundamentals.md has every formula.
 #}
 {% set flows = ['net_income', 'revenue', 'free_cash_flow'] %}
-{% set trends = ['roe', 'eps', 'margin'] %}
+{% set trended = ['roe', 'eps', 'margin', 'vendor_roe', 'vendor_eps', 'vendor_margin'] %}
 
 with versions as (
 
@@ -60,9 +60,10 @@ periods as (
         valid_from,
         period_end,
         {% for flow in flows -%}
-            {% for period_type in ['quarter', 'half', 'year', 'ttm'] -%}
-                max(case when period_type = '{{ period_type }}' then {{ flow }} end) as {{ flow }}_{{ period_type }},
-            {% endfor -%}
+            max(case when period_type = 'quarter' then {{ flow }} end) as {{ flow }}_quarter,
+            max(case when period_type = 'half' then {{ flow }} end) as {{ flow }}_half,
+            max(case when period_type = 'year' then {{ flow }} end) as {{ flow }}_year,
+            max(case when period_type = 'ttm' then {{ flow }} end) as {{ flow }}_ttm,
         {% endfor -%}
         coalesce(
             max(case when period_type = 'quarter' then equity end),
@@ -213,21 +214,20 @@ compared as (
         *,
         {% for value in ['revenue_12m', 'eps'] -%}
             case
-                {% for periods in [4, 2, 1] -%}
-                    when period_end - lag(period_end, {{ periods }}) over in_time between 350 and 380
-                        then lag({{ value }}, {{ periods }}) over in_time
-                {% endfor -%}
+                when period_end - lag(period_end, 4) over in_time between 350 and 380
+                    then lag({{ value }}, 4) over in_time
+                when period_end - lag(period_end, 2) over in_time between 350 and 380
+                    then lag({{ value }}, 2) over in_time
+                when period_end - lag(period_end) over in_time between 350 and 380
+                    then lag({{ value }}) over in_time
             end as {{ value }}_year_ago,
         {% endfor -%}
-        {% for value in trends -%}
-            {% for prefix in ['', 'vendor_'] -%}
-                (
-                    3 * ({{ prefix }}{{ value }} - lag({{ prefix }}{{ value }}, 3) over in_time)
-                    + lag({{ prefix }}{{ value }}) over in_time
-                    - lag({{ prefix }}{{ value }}, 2) over in_time
-                ) / 10 as {{ prefix }}{{ value }}_trend_4{{ ',' if not loop.last }}
-            {% endfor -%}
-            {{ ',' if not loop.last }}
+        {% for value in trended -%}
+            (
+                3 * ({{ value }} - lag({{ value }}, 3) over in_time)
+                + lag({{ value }}) over in_time
+                - lag({{ value }}, 2) over in_time
+            ) / 10 as {{ value }}_trend_4{{ ',' if not loop.last }}
         {% endfor %}
     from valued
     window in_time as (partition by security_id, valid_from order by period_end)

@@ -126,26 +126,28 @@ usable as (
 walk as (
 
     select
-        usable.*,
+        security_id,
+        symbol,
+        period_end,
+        available_at,
+        shares_filed,
+        revenue_a_year,
+        total_assets,
+        equity,
+        close,
+        has_divided_quotes,
+        last_price_date,
+        is_money_like,
+        is_in_scale,
+        filing_number,
+        next_shares_filed,
         cast(1 as double precision) as unit,
         cast(null as double precision) as split_ratio,
         is_in_scale and not is_money_like as is_accepted,
-        case
-            when is_in_scale and not is_money_like
-                then shares_filed
-        end as level_shares,
-        case
-            when is_in_scale and not is_money_like
-                then total_assets
-        end as level_assets,
-        case
-            when is_in_scale and not is_money_like
-                then equity
-        end as level_equity,
-        case
-            when is_in_scale and not is_money_like
-                then revenue_a_year
-        end as level_revenue,
+        case when is_in_scale and not is_money_like then shares_filed end as level_shares,
+        case when is_in_scale and not is_money_like then total_assets end as level_assets,
+        case when is_in_scale and not is_money_like then equity end as level_equity,
+        case when is_in_scale and not is_money_like then revenue_a_year end as level_revenue,
         has_divided_quotes as level_has_divided_quotes,
         cast(1 as double precision) as basis,
         shares_filed as candidate,
@@ -301,7 +303,8 @@ aligned as (
         walk.split_ratio,
         walk.shares_filed / walk.unit as shares,
         coalesce(vintages.price_basis, 1) / walk.basis as split_factor,
-        walk.shares_filed / walk.unit * coalesce(vintages.price_basis, 1) / walk.basis * walk.close as market_value
+        walk.shares_filed / walk.unit * coalesce(vintages.price_basis, 1) / walk.basis * walk.close
+            as market_value
     from walk
     left join vintages
         on walk.security_id = vintages.security_id

@@ -2,6 +2,8 @@
   The newest report of every symbol that ever reported, for BI and scoring. Not point in time: training
   never reads it.
 #}
+{% set derives = market_var('fundamental_ratios') == 'statements' %}
+
 with fundamentals as (
 
     select * from {{ fundamentals_source() }}
@@ -51,6 +53,7 @@ latest as (
         available_at desc nulls last,
         updated_at desc nulls last,
         case period_type when 'ttm' then 1 when 'year' then 2 when 'half' then 3 else 4 end asc
+
 ),
 
 -- what was derived for the range that counts now
@@ -90,8 +93,7 @@ joined as (
         latest.updated_at,
         latest.available_at_assumed,
         case
-            when {{ 'coalesce(derived.has_statements, false)' if market_var('fundamental_ratios') == 'statements' else 'false' }}
-                then 'statements'
+            when {{ 'coalesce(derived.has_statements, false)' if derives else 'false' }} then 'statements'
             else 'vendor'
         end as fundamentals_basis,
         latest.pe_ratio,
@@ -133,7 +135,8 @@ select
     pe_ratio,
     pb_ratio,
     {% for ratio in ['eps', 'roe', 'profit_margin', 'revenue_growth_yoy', 'eps_growth', 'free_cash_flow'] -%}
-        case fundamentals_basis when 'statements' then derived_{{ ratio }} else vendor_{{ ratio }} end as {{ ratio }},
+        case fundamentals_basis when 'statements' then derived_{{ ratio }} else vendor_{{ ratio }} end
+            as {{ ratio }},
     {% endfor -%}
     debt_to_equity,
     market_cap,

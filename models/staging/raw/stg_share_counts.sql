@@ -108,24 +108,36 @@ closes as (
 
 ),
 
+filing_times as (
+
+    select distinct
+        symbol,
+        available_at
+    from joined
+
+),
+
 -- a quote that a later split divided is rarely a whole number of cents; some vendors keep single
 -- precision, an error of 6e-8 of the price
 cents as (
 
     select
-        joined.symbol,
-        joined.available_at,
+        filing_times.symbol,
+        filing_times.available_at,
         count(*) as closes,
         sum(
-            case when abs(quoted.close * 100 - round(quoted.close * 100)) < quoted.close * 1e-5 then 1 else 0 end
+            case
+                when abs(quoted.close * 100 - round(quoted.close * 100)) < quoted.close * 1e-5 then 1
+                else 0
+            end
         ) as whole_closes
-    from (select distinct joined.symbol, joined.available_at from joined) as joined
+    from filing_times
     inner join quoted
         on
-            joined.symbol = quoted.symbol
-            and quoted.trade_date > cast(joined.available_at as date) - 45
-            and quoted.trade_date <= cast(joined.available_at as date)
-    group by joined.symbol, joined.available_at
+            filing_times.symbol = quoted.symbol
+            and quoted.trade_date > cast(filing_times.available_at as date) - 45
+            and quoted.trade_date <= cast(filing_times.available_at as date)
+    group by filing_times.symbol, filing_times.available_at
 
 ),
 

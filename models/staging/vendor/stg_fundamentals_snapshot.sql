@@ -18,7 +18,8 @@ dated as (
 
     select
         *,
-        timezone('{{ market_var("timezone") }}', cast(dbt_valid_from as timestamp with time zone)) as available_at,
+        timezone('{{ market_var("timezone") }}', cast(dbt_valid_from as timestamp with time zone))
+            as available_at,
         dbt_is_deleted != 'True' as is_there
     from states
 
