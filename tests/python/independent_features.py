@@ -60,6 +60,7 @@ class RawTables:
     symbol_changes: pd.DataFrame
     corporate_actions: pd.DataFrame
     index_levels: pd.DataFrame
+    fundamentals: pd.DataFrame
 
 
 @dataclass
@@ -86,6 +87,8 @@ def read_raw(warehouse: Path) -> RawTables:
         "from raw.corporate_actions",
         "index_levels": f"""select trade_date, close from raw.index_levels
             where index_code = '{BENCHMARK}'""",
+        "fundamentals": """select symbol, period_end, period_type, available_at, updated_at,
+            market_cap from raw.fundamentals""",
     }
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         tables = {name: connection.execute(sql).df() for name, sql in queries.items()}
@@ -99,6 +102,44 @@ def read_raw(warehouse: Path) -> RawTables:
     prices = tables["prices"].sort_values(["symbol", "trade_date", "available_at"])
     tables["prices"] = prices.drop_duplicates(["symbol", "trade_date"], keep="last")
     return RawTables(**tables)
+
+
+def reported_market_cap(
+    panel: pd.DataFrame, fundamentals: pd.DataFrame, securities: Securities
+) -> pd.Series:
+    """The vendor's market cap in the report that counts at each row's decision time.
+
+    Of the reports known: the latest period, then its latest revision; 400 days old at most.
+    """
+    reports = fundamentals.copy()
+    reports["security_id"] = securities.assign(
+        reports["symbol"], reports["available_at"].dt.normalize()
+    )
+    reports["length"] = reports["period_type"].map({"quarter": 0, "half": 1, "year": 2, "ttm": 3})
+    reports["updated_at"] = reports["updated_at"].fillna(pd.Timestamp("1900-01-01"))
+    order = ["period_end", "available_at", "updated_at", "length"]
+    states = []
+    for security, known in reports.sort_values(["available_at", *order]).groupby("security_id"):
+        best: tuple | None = None
+        for row in known[[*order, "market_cap"]].itertuples(index=False):
+            best = max(best, tuple(row), key=lambda r: r[:4]) if best else tuple(row)
+            states.append((security, row.available_at, best[1], best[4]))
+    names = ["security_id", "known_at", "published_at", "reported"]
+    if not states:
+        return pd.Series(np.nan, index=panel.index)
+    frame = pd.DataFrame(states, columns=names).drop_duplicates(names[:2], keep="last")
+    frame["known_at"] = frame["known_at"].astype(panel["decision_at"].dtype)
+    rows = panel[["security_id", "decision_at", "trade_date"]].reset_index()
+    joined = pd.merge_asof(
+        rows.sort_values("decision_at"),
+        frame.sort_values("known_at"),
+        left_on="decision_at",
+        right_on="known_at",
+        by="security_id",
+        allow_exact_matches=False,
+    ).set_index("index")
+    age = joined["trade_date"] - joined["published_at"].dt.normalize()
+    return joined["reported"].mask(age > pd.Timedelta(days=400)).reindex(panel.index)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -392,6 +433,9 @@ def grid(
     too_old = panel["trade_date"] - panel["day"] > pd.Timedelta(days=10)
     panel["market_cap"] = panel["market_cap"].mask(too_old)
     panel = panel.drop(columns="day")
+    panel["market_cap"] = panel["market_cap"].fillna(
+        reported_market_cap(panel, raw.fundamentals, securities)
+    )
     panel = pd.merge_asof(
         panel,
         directory.loc[directory["sector"].notna(), ["day", "security_id", "sector"]],

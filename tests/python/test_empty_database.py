@@ -12,7 +12,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 DBT = str(Path(sys.executable).with_name("dbt"))
-LAYERS = {"staging", "intermediate", "marts", "ml"}
+LAYERS = {"staging", "intermediate", "marts", "ml", "snapshots"}
 
 pytestmark = pytest.mark.slow
 

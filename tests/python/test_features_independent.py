@@ -56,11 +56,14 @@ def dictionary() -> dict[str, dict]:
     return {column["name"]: column["config"]["meta"] for column in columns}
 
 
-# families of outside facts have recomputations of their own (test_outside_facts.py)
-OUTSIDE = {"macro", "sentiment"}
+# Families of outside facts have recomputations of their own (test_outside_facts.py); of fundamentals
+# only market capitalisation, which the price families use, is recomputed here.
+OUTSIDE = {"macro", "sentiment", "fundamental"}
 ROLES = {name: meta for name, meta in dictionary().items() if meta.get("family") not in OUTSIDE}
-# the knowledge time of outside facts is bookkeeping of the warehouse, judged by a test of its own
-COMPARED = [name for name in ROLES if name != "max_available_at" and name not in KEYS]
+# knowledge times of outside facts are bookkeeping of the warehouse, judged by tests of their own
+PROVENANCE = ("max_available_at", "fund_available_at", "fund_period_end", "fundamentals_basis",
+              "market_cap_source")  # fmt: skip
+COMPARED = [name for name in ROLES if name not in (*PROVENANCE, *KEYS)]
 BETWEEN_SECURITIES = [*RANKED, "sector_rel_mom_1"]
 
 

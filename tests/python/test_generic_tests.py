@@ -323,8 +323,8 @@ def test_every_generic_test_is_described():
         assert f"`{path.stem}`" in text
 
 
-# eighty companies in more than twenty sectors: a median needs fewer members than in a whole market
-VARS = ("--vars", "{sector_min_members: 1}")
+# eighty companies: medians and z-scores need fewer members than in a whole market
+VARS = ("--vars", "{sector_min_members: 1, zscore_min_members: 2}")
 QUALITY = ("fct_pipeline_funnel", "fct_feature_coverage_by_session", "fct_feature_coverage")
 SELECTED = (
     "fct_pipeline_funnel",
