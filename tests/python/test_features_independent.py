@@ -56,8 +56,8 @@ def dictionary() -> dict[str, dict]:
     return {column["name"]: column["config"]["meta"] for column in columns}
 
 
-# Families of outside facts have recomputations of their own (test_outside_facts.py); of fundamentals
-# only market capitalisation, which the price families use, is recomputed here.
+# Families of outside facts have recomputations of their own (test_outside_facts.py); of
+# fundamentals only market capitalisation, which the price families use, is recomputed here.
 OUTSIDE = {"macro", "sentiment", "fundamental"}
 ROLES = {name: meta for name, meta in dictionary().items() if meta.get("family") not in OUTSIDE}
 # knowledge times of outside facts are bookkeeping of the warehouse, judged by tests of their own
