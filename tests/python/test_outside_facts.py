@@ -157,6 +157,42 @@ class Headlines:
         return self.judged[headline]
 
 
+class Macro:
+    """Macro columns of every session."""
+
+    def __init__(self, releases: pd.DataFrame, decisions: np.ndarray) -> None:
+        self.releases = releases
+        self.decisions = decisions
+
+    def at(self, t: int) -> dict[str, float | None]:
+        """Every macro column at one session."""
+        now, before = self._levels(t), self._levels(t - 21) if t >= 21 else {}
+        cpi = self._latest("cpi_yoy", t, 2)
+        out = {name: now.get(name) for name in [*SERIES, "yield_curve_slope"]}
+        out["delta_cpi"] = cpi[0] - cpi[1] if len(cpi) == 2 else None
+        for name, source in (
+            ("delta_rba_rate", "rba_cash_rate"),
+            ("delta_yield_10y", "yield_10y"),
+            ("delta_yield_curve_slope", "yield_curve_slope"),
+        ):
+            both = now.get(source) is not None and before.get(source) is not None
+            out[name] = now[source] - before[source] if both else None
+        return out
+
+    def _levels(self, t: int) -> dict[str, float]:
+        levels = {name: found[0] for name in SERIES if (found := self._latest(name, t, 1))}
+        if "yield_2y" in levels and "yield_10y" in levels:
+            levels["yield_curve_slope"] = levels["yield_10y"] - levels["yield_2y"]
+        return levels
+
+    def _latest(self, name: str, t: int, n: int) -> list[float]:
+        """Values of the latest n reference dates known, newest first, each as last released."""
+        rows = self.releases[self.releases["series_id"] == name]
+        known = rows[rows["available_at"] < self.decisions[t]]
+        latest = known.sort_values("available_at").groupby("reference_date")["value"].last()
+        return latest.sort_index(ascending=False).iloc[:n].tolist()
+
+
 class Expected:
     """Cells recomputed for one market."""
 
@@ -179,6 +215,7 @@ class Expected:
         # neither market has a hole of its own, which the recomputation relies on
         arrival = np.unique(np.searchsorted(self.decisions, told["announced_at"], side="right"))
         assert np.diff(arrival).max() <= GAP
+        self.macro = Macro(facts.macro, self.decisions)
         shorts = facts.shorts.assign(security_id=facts.shorts["symbol"].replace(facts.renamed))
         self.shorts = {key: rows for key, rows in shorts.groupby("security_id")}
 
@@ -269,34 +306,6 @@ class Expected:
             known = self._half_traded(security, spell, t, 21)
         return {"short_pct": now, "short_pct_chg_21d": now - before if known else None}
 
-    def macro(self, t: int) -> dict[str, float | None]:
-        """Every macro column at one session."""
-        now, before = self._levels(t), self._levels(t - 21) if t >= 21 else {}
-        cpi = self._latest("cpi_yoy", t, 2)
-        out = {name: now.get(name) for name in [*SERIES, "yield_curve_slope"]}
-        out["delta_cpi"] = cpi[0] - cpi[1] if len(cpi) == 2 else None
-        for name, source in (
-            ("delta_rba_rate", "rba_cash_rate"),
-            ("delta_yield_10y", "yield_10y"),
-            ("delta_yield_curve_slope", "yield_curve_slope"),
-        ):
-            both = now.get(source) is not None and before.get(source) is not None
-            out[name] = now[source] - before[source] if both else None
-        return out
-
-    def _levels(self, t: int) -> dict[str, float]:
-        levels = {name: found[0] for name in SERIES if (found := self._latest(name, t, 1))}
-        if "yield_2y" in levels and "yield_10y" in levels:
-            levels["yield_curve_slope"] = levels["yield_10y"] - levels["yield_2y"]
-        return levels
-
-    def _latest(self, name: str, t: int, n: int) -> list[float]:
-        """Values of the latest n reference dates known, newest first, each as last released."""
-        rows = self.facts.macro[self.facts.macro["series_id"] == name]
-        known = rows[rows["available_at"] < self.decisions[t]]
-        latest = known.sort_values("available_at").groupby("reference_date")["value"].last()
-        return latest.sort_index(ascending=False).iloc[:n].tolist()
-
 
 # --------------------------------------------------------------------------------------------------
 # Comparison
@@ -376,7 +385,7 @@ def compare_shorts(market: Market) -> None:
 def compare_macro(market: Market) -> None:
     every_session = market.panel.drop_duplicates("session_idx")
     columns = family("macro")
-    compare(every_session, columns, lambda row: market.expected.macro(row.session_idx))
+    compare(every_session, columns, lambda row: market.expected.macro.at(row.session_idx))
     # a market-wide value is the same in every row of its session
     assert (market.panel.groupby("session_idx")[columns].nunique(dropna=False) == 1).all().all()
 
@@ -433,3 +442,42 @@ def test_real_short_positions(real: Market) -> None:
 @pytest.mark.slow
 def test_real_macro(real: Market) -> None:
     compare_macro(real)
+
+
+def us_macro(folder: Path) -> pd.DataFrame:
+    """Three American series, long, with the lags of docs/load.md."""
+    parts = []
+    for name, code in (("yield_2y", "DGS2"), ("yield_10y", "DGS10"), ("unemployment", "UNRATE")):
+        rows = pd.read_csv(folder / f"us_fred_{code}.csv", parse_dates=["observation_date"])
+        day = rows["observation_date"]
+        if name == "unemployment":
+            day = day + pd.offsets.MonthEnd(0) + pd.Timedelta(days=6)
+        value = pd.to_numeric(rows[code], errors="coerce")
+        known = day + pd.Timedelta(days=1, hours=9)
+        columns = {"series_id": name, "reference_date": rows["observation_date"]}
+        parts.append(pd.DataFrame({**columns, "available_at": known, "value": value}).dropna())
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_real_us_macro(real_data: Path, tmp_path: Path) -> None:
+    """American yields and unemployment; there is no cash rate and no inflation."""
+    warehouse = tmp_path / "warehouse.duckdb"
+    environment = {"ASXW_DUCKDB_PATH": str(warehouse), "DBT_TARGET_PATH": str(tmp_path / "target")}
+    run(["asxw", "load", "--layout", "us", str(real_data / "us")], environment)
+    market = ["--vars", "market: us"]
+    run(["dbt", "seed", *market], environment)
+    run(["dbt", "run", "--select", "+int_macro_daily", *market], environment)
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        rows = connection.execute(
+            "select * from intermediate.int_macro_daily order by session_idx"
+        ).df()
+    rows["security_id"] = "market"
+    decisions = (rows["trade_date"].astype("datetime64[us]") + DECISION).to_numpy()
+    expected = Macro(us_macro(real_data / "us"), decisions)
+    known = [name for name in family("macro") if not name.startswith(("rba", "cpi", "delta_cpi"))]
+    known.remove("delta_rba_rate")
+    cells = rows[rows["session_idx"] % 3 == 0]
+    compare(cells, known, lambda row: expected.at(row.session_idx))
+    assert rows[["rba_cash_rate", "cpi_yoy", "delta_cpi", "delta_rba_rate"]].isna().all().all()

@@ -1,6 +1,7 @@
 {#
   Counts and tone of the announcements known at each session. They are summed by security and
-  session first; a count is 0 only where the source covers the whole window, else NULL.
+  session first; a count is 0 only where the source covers the whole window, else NULL, so windows
+  run over the sessions from the source's first one on.
 #}
 {% set events = ['guidance', 'dividend', 'acquisition', 'earnings', 'capital_raising', 'trading_halt'] %}
 {% set stances = ['bullish', 'bearish', 'neutral'] %}
@@ -48,6 +49,15 @@ by_session as (
 
 ),
 
+-- the session before the first covered one may have announcements too
+first_session as (
+
+    select min(session_idx) - 1 as session_idx
+    from announcement_sessions
+    where covered_sessions > 0
+
+),
+
 gridded as (
 
     select
@@ -71,6 +81,8 @@ gridded as (
         by_session.announced_at,
         by_session.sensitive_at
     from daily_grid
+    inner join first_session
+        on daily_grid.session_idx >= first_session.session_idx
     left join by_session
         on
             daily_grid.security_id = by_session.security_id
@@ -149,39 +161,66 @@ judged as (
     inner join announcement_sessions
         on rolled.session_idx = announcement_sessions.session_idx
 
+),
+
+computed as (
+
+    select
+        spell_key,
+        session_idx,
+        greatest(
+            case when announced_session_idx > session_idx - 63 then announced_at end,
+            case when is_flagged_since then sensitive_at end
+        ) as available_at,
+        cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
+        cast(case when is_known_21 then count_21 end as bigint) as ann_count_21d,
+        cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)
+            as price_sensitive_21d,
+        cast(case when is_flagged_since then trade_date - cast(sensitive_at as date) end as bigint)
+            as days_since_price_sensitive,
+        case when is_known_21 then {{ safe_divide('weighted_sentiment_21', 'confidence_21') }} end
+            as ann_sentiment_21d,
+        case when is_known_21 then {{ safe_divide('confidence_21', 'scored_21') }} end
+            as ann_confidence_21d,
+        {% for event in events -%}
+            cast(case when is_known_63 then event_{{ event }}_63 end as bigint) as event_{{ event }}_63d,
+        {% endfor -%}
+        {% for stance in stances -%}
+            cast(case when is_known_63 then stance_{{ stance }}_63 end as bigint)
+                as stance_{{ stance }}_63d,
+        {% endfor -%}
+        case
+            when is_known_63
+                then
+                    {{ safe_divide(
+                        'cast(stance_bullish_63 - stance_bearish_63 as double precision)',
+                        'stance_bullish_63 + stance_bearish_63 + stance_neutral_63'
+                    ) }}
+        end as sentiment_composite
+    from judged
+
 )
 
 select
-    spell_key,
-    session_idx,
-    trade_date,
-    greatest(
-        case when announced_session_idx > session_idx - 63 then announced_at end,
-        case when is_flagged_since then sensitive_at end
-    ) as available_at,
-    cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
-    cast(case when is_known_21 then count_21 end as bigint) as ann_count_21d,
-    cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)
-        as price_sensitive_21d,
-    cast(case when is_flagged_since then trade_date - cast(sensitive_at as date) end as bigint)
-        as days_since_price_sensitive,
-    case when is_known_21 then {{ safe_divide('weighted_sentiment_21', 'confidence_21') }} end
-        as ann_sentiment_21d,
-    case when is_known_21 then {{ safe_divide('confidence_21', 'scored_21') }} end
-        as ann_confidence_21d,
+    daily_grid.spell_key,
+    daily_grid.session_idx,
+    daily_grid.trade_date,
+    computed.available_at,
+    computed.ann_count_1d,
+    computed.ann_count_21d,
+    computed.price_sensitive_21d,
+    computed.days_since_price_sensitive,
+    computed.ann_sentiment_21d,
+    computed.ann_confidence_21d,
     {% for event in events -%}
-        cast(case when is_known_63 then event_{{ event }}_63 end as bigint) as event_{{ event }}_63d,
+        computed.event_{{ event }}_63d,
     {% endfor -%}
     {% for stance in stances -%}
-        cast(case when is_known_63 then stance_{{ stance }}_63 end as bigint)
-            as stance_{{ stance }}_63d,
+        computed.stance_{{ stance }}_63d,
     {% endfor -%}
-    case
-        when is_known_63
-            then
-                {{ safe_divide(
-                    'cast(stance_bullish_63 - stance_bearish_63 as double precision)',
-                    'stance_bullish_63 + stance_bearish_63 + stance_neutral_63'
-                ) }}
-    end as sentiment_composite
-from judged
+    computed.sentiment_composite
+from daily_grid
+left join computed
+    on
+        daily_grid.spell_key = computed.spell_key
+        and daily_grid.session_idx = computed.session_idx
