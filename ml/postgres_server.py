@@ -68,15 +68,14 @@ class Connection:
     port: int
     password: str
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def environment(self, database: str = DATABASE) -> dict[str, str]:
         """The usual PG variables, as the dbt profile reads them."""
         return {
             "PGHOST": HOST,
             "PGPORT": str(self.port),
             "PGUSER": SUPERUSER,
             "PGPASSWORD": self.password,
-            "PGDATABASE": DATABASE,
+            "PGDATABASE": database,
         }
 
 
@@ -195,14 +194,15 @@ class PostgresServer:
     def _connection_file(self) -> Path:
         return self.folder / "connection.json"
 
-    def start(self) -> Connection:
-        """Start the server where it does not run, and make its database.
+    def start(self, database: str = DATABASE) -> Connection:
+        """Start the server where it does not run, and make the database where it is missing.
 
         Raises:
             AsxwError: no binaries, or the server does not start; the text ends with its log.
         """
         running = self.connection()
         if running is not None:
+            self._create_database(running, database)
             return running
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries = self._usable_binaries()
@@ -222,7 +222,7 @@ class PostgresServer:
         self._connection_file.write_text(
             json.dumps({"port": connection.port, "password": password})
         )
-        self._create_database(connection)
+        self._create_database(connection, database)
         return connection
 
     def connection(self) -> Connection | None:
@@ -369,7 +369,7 @@ class PostgresServer:
         except FileNotFoundError:
             return None
 
-    def _create_database(self, connection: Connection) -> None:
+    def _create_database(self, connection: Connection, database: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -382,9 +382,9 @@ class PostgresServer:
                 time.sleep(0.1)
         opened.autocommit = True
         with opened.cursor() as cursor:
-            cursor.execute("select 1 from pg_database where datname = %s", (DATABASE,))
+            cursor.execute("select 1 from pg_database where datname = %s", (database,))
             if cursor.fetchone() is None:
-                cursor.execute(f'create database "{DATABASE}"')
+                cursor.execute(f'create database "{database}"')
         opened.close()
 
 

@@ -88,6 +88,15 @@ class WarehouseBusyError(AsxwError):
     """The warehouse cannot be had just now: another process holds the file, the server is away."""
 
 
+class Named(Protocol):
+    """A table with a quoted name."""
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        ...
+
+
 class Warehouse(Protocol):
     """What load, training, scoring and export ask of a database.
 
@@ -122,6 +131,10 @@ class Warehouse(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """All statements inside become visible together or not at all."""
+        ...
+
+    def snapshot(self, relations: Sequence[Named]) -> AbstractContextManager[None]:
+        """All reads inside see these tables at one moment, whatever is built meanwhile."""
         ...
 
     def has_table(self, schema: str, table: str) -> bool:
@@ -267,6 +280,10 @@ class DuckDBWarehouse:
                 (schema, table),
             )
         )
+
+    def snapshot(self, relations: Sequence[Named]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """All reads inside see these tables at one moment: a transaction does."""
+        return self.transaction()
 
     def hold(self, name: str) -> None:
         """Nothing to do: the file has one writer."""
