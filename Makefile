@@ -99,4 +99,4 @@ lock: ## Compile the locks again (needs uv)
 clean: ## Remove what a build leaves behind; the warehouse stays
 	rm -rf target logs $(SAMPLE_DIR) htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help check-machine install run lint test lock clean
+.PHONY: help check-machine install run lint test parity lock clean

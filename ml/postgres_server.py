@@ -29,6 +29,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -388,7 +389,7 @@ class PostgresServer:
         opened.close()
 
 
-def _arguments(connection: Connection, database: str) -> dict[str, str | int]:
+def _arguments(connection: Connection, database: str) -> dict[str, Any]:
     return {
         "host": HOST,
         "port": connection.port,

@@ -259,11 +259,14 @@ def test_a_timeout_and_a_lost_connection_are_clear_and_the_retry_is_clean(team: 
     with team.warehouse() as warehouse:
         write_scores(warehouse, "ml", CONTRACT, scores("r", 0.25, 100))
         mine = warehouse.read_rows("select pg_backend_pid()")[0][0]
-        with pytest.raises(WarehouseBusyError, match=r"connection was lost.*run the command again"):
-            with warehouse.transaction():
-                warehouse.replace("ml", CONTRACT["predictions"], scores("r", 0.75, 50).rows, {})
-                team.rows(f"select pg_terminate_backend({mine})")
-                warehouse.read_rows("select 1")
+        lost = pytest.raises(
+            WarehouseBusyError, match=r"connection was lost.*run the command again"
+        )
+        later = scores("r", 0.75, 50).rows
+        with lost, warehouse.transaction():
+            warehouse.replace("ml", CONTRACT["predictions"], later, {"run_id": "r"})
+            team.rows(f"select pg_terminate_backend({mine})")
+            warehouse.read_rows("select 1")
     assert team.rows("select count(*), max(probability_up) from ml.predictions") == [(100, 0.25)]
     with team.warehouse() as warehouse:
         write_scores(warehouse, "ml", CONTRACT, scores("r", 0.75, 50))
@@ -318,14 +321,14 @@ def test_a_server_killed_in_a_write_back_keeps_the_previous_predictions(built: D
     before = team.rows("select * from ml.predictions order by symbol")
 
     killer = threading.Timer(0.4, kill_server, [team.server])
-    with pytest.raises(WarehouseBusyError), team.warehouse() as warehouse:
-        with warehouse.transaction():
-            later = scores("r", 0.75, 500_000)
-            killer.start()
-            warehouse.replace("ml", CONTRACT["predictions"], later.rows, {"run_id": "r"})
-            # not committed before the server is gone
-            killer.join()
-            warehouse.read_rows("select 1")
+    later = scores("r", 0.75, 500_000)
+    lost = pytest.raises(WarehouseBusyError)
+    with lost, team.warehouse() as warehouse, warehouse.transaction():
+        killer.start()
+        warehouse.replace("ml", CONTRACT["predictions"], later.rows, {"run_id": "r"})
+        # not committed before the server is gone
+        killer.join()
+        warehouse.read_rows("select 1")
     team = again(team)
     assert team.rows("select * from ml.predictions order by symbol") == before
     with team.warehouse() as warehouse:
