@@ -126,10 +126,14 @@ def major_version(binaries: Path) -> str:
     return done.stdout.split()[2].split(".")[0]
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """A loopback port nobody listens on now: the wanted one, else any."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 
@@ -208,7 +212,9 @@ class PostgresServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries = self._usable_binaries()
         password = self._initialise(binaries)
-        connection = Connection(free_port(), password)
+        known = self._read_connection()
+        # tools that know the old port find the server again
+        connection = Connection(free_port(known.port if known else 0), password)
         self._configure(connection.port)
         if self.account is not None:
             self._give(self.log, touch=True)

@@ -382,6 +382,39 @@ def open_when_free(
             time.sleep(min(1.0, wait_seconds))
 
 
+def write_when_free(
+    project_dir: Path,
+    target: str | None,
+    wait_seconds: float,
+    report: Callable[[str], None],
+    write: Callable[[Warehouse], None],
+) -> None:
+    """Write results that took long to compute, again from the start where the connection is lost.
+
+    Args:
+        project_dir: folder with dbt_project.yml.
+        target: target of the dbt profile.
+        wait_seconds: longest wait, all attempts together.
+        report: takes a line when a wait begins.
+        write: writes everything in one transaction, so that it may be called again.
+
+    Raises:
+        WarehouseBusyError: still in use, or away, after the wait; nothing was written.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        with open_when_free(project_dir, target, left, report) as warehouse:
+            try:
+                write(warehouse)
+            except WarehouseBusyError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                report(f"writing again: {error}")
+            else:
+                return
+
+
 def project_vars(project_dir: Path) -> dict[str, Any]:
     """`vars` of dbt_project.yml, for the few settings Python shares with dbt (schema names)."""
     project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from ml.parity import compare
 from ml.postgres import PostgresWarehouse
 from ml.publish import publish
 from ml.scoring import Scores, write_scores
-from ml.warehouse import WarehouseBusyError
+from ml.warehouse import Warehouse, WarehouseBusyError, write_when_free
 
 pytestmark = pytest.mark.slow
 CONTRACT = read_contract(PROJECT, "ml")
@@ -334,6 +334,33 @@ def test_a_server_killed_in_a_write_back_keeps_the_previous_predictions(built: D
     with team.warehouse() as warehouse:
         write_scores(warehouse, "ml", CONTRACT, scores("r", 0.75, 1000))
     assert team.rows("select distinct probability_up from ml.predictions") == [(0.75,)]
+
+
+def test_results_are_written_when_the_server_comes_back(
+    built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training run's rows survive a server that dies while they are written."""
+    team = again(built).copy("comes_back")
+    for name, value in team.connection.environment(team.name).items():
+        monkeypatch.setenv(name, value)
+    attempts: list[int] = []
+    lines: list[str] = []
+    restart = threading.Timer(1.0, team.server.start)
+
+    def write(warehouse: Warehouse) -> None:
+        attempts.append(1)
+        with warehouse.transaction():
+            later = scores("r", 0.75, 1000).rows
+            warehouse.replace("ml", CONTRACT["predictions"], later, {"run_id": "r"})
+            if len(attempts) == 1:
+                kill_server(team.server)
+                restart.start()
+                warehouse.read_rows("select 1")
+
+    write_when_free(PROJECT, "postgres", 120, lines.append, write)
+    restart.join()
+    assert len(attempts) == 2 and "writing again" in lines[0]
+    assert again(team).rows("select count(*) from ml.predictions") == [(1000,)]
 
 
 # --- speed of what tools ask ----------------------------------------------------------------------
