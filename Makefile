@@ -84,8 +84,7 @@ parity: $(VENV)/.run ## Build DATA (or the sample) on DuckDB and Postgres and co
 		export ASXW_TARGET DBT_TARGET_PATH=$(CURDIR)/target/parity/$$ASXW_TARGET
 		$(USE_POSTGRES)
 		asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
-		dbt --quiet seed
-		dbt --quiet run --vars '{market: $(MARKET)}'
+		dbt --quiet build --exclude-resource-type test unit_test --vars '{market: $(MARKET)}'
 	done
 	asxw --target duckdb parity postgres
 

@@ -13,13 +13,14 @@ from ml.warehouse import open_warehouse, project_vars
 
 BI_READER, ML_WRITER, TRANSFORMER = "bi_reader", "ml_writer", "transformer"
 ROLES = (BI_READER, ML_WRITER, TRANSFORMER)
+CLOSED = ("raw", "staging", "intermediate", "snapshots")
 PANEL = "int_training_panel"
 
 
 def layer_schemas(variables: Mapping[str, Any]) -> dict[str, str]:
     """Schema of each layer."""
     prefix = str(variables.get("schema_prefix", ""))
-    layers = {n: f"{prefix}{n}" for n in ("staging", "intermediate", "marts", "ml")}
+    layers = {n: f"{prefix}{n}" for n in ("staging", "intermediate", "snapshots", "marts", "ml")}
     return layers | {"raw": str(variables["raw_schema"])}
 
 
@@ -53,7 +54,7 @@ def statements(schemas: Mapping[str, str], database: str, builder: str) -> Itera
         yield f'alter schema "{schema}" owner to {TRANSFORMER}'
         yield _own_everything(schema)
     # nothing of the raw, staging and intermediate layers but the panel, whatever was granted before
-    closed = [s for layer, s in schemas.items() if layer in ("raw", "staging", "intermediate")]
+    closed = [s for layer, s in schemas.items() if layer in CLOSED]
     for schema in closed:
         yield f'revoke all on all tables in schema "{schema}" from {BI_READER}, {ML_WRITER}'
         yield f'revoke all on schema "{schema}" from {BI_READER}, {ML_WRITER}'
@@ -134,5 +135,5 @@ def grant_command(settings: dict[str, Any], *, schema_prefix: str | None, show: 
                 warehouse.execute(statement)
     click.echo(
         f"{BI_READER} reads {schemas['marts']}; {ML_WRITER} reads {schemas['marts']} and {PANEL} "
-        f"and writes {schemas['ml']}; {TRANSFORMER} owns all five schemas."
+        f"and writes {schemas['ml']}; {TRANSFORMER} owns all schemas."
     )

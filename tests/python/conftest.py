@@ -93,6 +93,5 @@ def built(
     environment = made.environment(tmp_path_factory.mktemp("built"))
     run = postgres_fixture.command
     run("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
-    run("dbt", "--quiet", "seed", environment=environment)
-    run("dbt", "--quiet", "run", environment=environment)
+    run(*postgres_fixture.BUILD, environment=environment)
     return made

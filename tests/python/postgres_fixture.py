@@ -24,6 +24,7 @@ from ml.postgres_server import (
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
+BUILD = ("dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")
 SMALL = {"shared_buffers": "64MB", "work_mem": "64MB", "maintenance_work_mem": "64MB"}
 
 

@@ -98,7 +98,7 @@ def test_loads_corrections_and_repeats_end_alike_on_both(
     before = contents("postgres")
     late = SECOND.replace("40.25,1000", "39.5,1000")
     with pytest.raises(AsxwError, match="nothing was loaded"):
-        loaded(tmp_path, "postgres", late, NAMES + "ZZZ,Z,\n", "2024-01-01 10:00")
+        loaded(tmp_path, "postgres", late, NAMES + "ZZZ,Z,\n", "2024-01-06 12:00")
     assert contents("postgres") == before
 
 

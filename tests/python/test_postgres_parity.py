@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from postgres_fixture import SMALL, Database, command, installed_versions
+from postgres_fixture import BUILD, SMALL, Database, command, installed_versions
 
 from ml.manifest import Relation, public_marts
 from ml.parity import compare, compare_table, report
@@ -28,8 +28,7 @@ def duckdb_file(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         "DBT_LOG_PATH": str(folder / "logs"),
     }
     command("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
-    command("dbt", "--quiet", "seed", environment=environment)
-    command("dbt", "--quiet", "run", environment=environment)
+    command(*BUILD, environment=environment)
     return folder / "sample.duckdb"
 
 
@@ -59,9 +58,8 @@ def test_every_public_cell_agrees_on_older_versions(
         environment = database.environment(tmp_path)
         command("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
         # every test too: unit tests and data tests on this version
-        build = ["build"] if version == installed_versions()[1] else ["run"]
-        command("dbt", "--quiet", "seed", environment=environment)
-        command("dbt", "--quiet", *build, environment=environment)
+        build = BUILD[:3] if version == installed_versions()[1] else BUILD
+        command(*build, environment=environment)
         check(duckdb_file, database)
     finally:
         server.remove()
