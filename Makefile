@@ -3,6 +3,8 @@
 #   make run                              on a generated sample market
 #   make run DATA=../shared/data/asx      on a folder of vendor files; LAYOUT says how they map to
 #                                         the raw tables (default: the folder's name)
+#   make run TARGET=postgres              on the server that PGHOST and the other PG variables name,
+#                                         without PGHOST on one of the project's own, in .postgres/
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
@@ -13,9 +15,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 LAYOUT ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),sample)
+TARGET ?= duckdb
 MARKET ?= $(if $(filter us,$(LAYOUT)),us,asx)
 SAMPLE_DIR := sample_data
 TEST_DIR := target/test
+
+# a database of its own for each market, as every market has a DuckDB file of its own
+define USE_POSTGRES
+if [ "$$ASXW_TARGET" = postgres ] && [ -z "$${PGHOST:-}" ]; then eval "$$(asxw postgres start --database asx_warehouse_$(subst -,_,$(notdir $(basename $(LAYOUT)))))"; fi
+endef
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,8 +46,9 @@ $(VENV)/.test: requirements-dev.lock pyproject.toml | check-machine
 
 install: $(VENV)/.run ## Create .venv from the hash-locked requirements
 
-run: $(VENV)/.run ## Load, build, train, score: DATA=folder LAYOUT=name, or a sample market
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"
+run: $(VENV)/.run ## Load, build, train, score: DATA=folder LAYOUT=name TARGET=duckdb or postgres
+	@export PATH="$(CURDIR)/$(BIN):$$PATH" ASXW_TARGET=$(TARGET)
+	$(USE_POSTGRES)
 	if [ -z "$(DATA)" ]; then asxw sample-market $(SAMPLE_DIR); fi
 	asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
 	dbt --quiet build --vars '{market: $(MARKET)}'
@@ -67,14 +76,26 @@ test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
 	echo "dbt unit and data tests on the sample market: passed"
 	pytest
 
+parity: $(VENV)/.run ## Build DATA (or the sample) on DuckDB and Postgres and compare every public cell
+	@export PATH="$(CURDIR)/$(BIN):$$PATH" ASXW_DUCKDB_PATH=$(CURDIR)/target/parity/warehouse.duckdb
+	mkdir -p target/parity
+	if [ -z "$(DATA)" ]; then asxw sample-market $(SAMPLE_DIR) > /dev/null; fi
+	for ASXW_TARGET in duckdb postgres; do
+		export ASXW_TARGET DBT_TARGET_PATH=$(CURDIR)/target/parity/$$ASXW_TARGET
+		$(USE_POSTGRES)
+		asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
+		dbt --quiet build --exclude-resource-type test unit_test --vars '{market: $(MARKET)}'
+	done
+	asxw --target duckdb parity postgres
+
 lock: ## Compile the locks again (needs uv)
 	@mkdir -p target
 	echo "dbt-core-experimental-parser ; sys_platform == 'never'" > target/override.txt
 	compile="uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --override target/override.txt --extra build"
-	$$compile --extra dev -o requirements-dev.lock
-	$$compile -c requirements-dev.lock -o requirements.lock
+	$$compile --extra embedded --extra dev -o requirements-dev.lock
+	$$compile --extra embedded -c requirements-dev.lock -o requirements.lock
 
 clean: ## Remove what a build leaves behind; the warehouse stays
 	rm -rf target logs $(SAMPLE_DIR) htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help check-machine install run lint test lock clean
+.PHONY: help check-machine install run lint test parity lock clean

@@ -168,10 +168,10 @@ def _as_json(stored: pa.Table, table: Table, replaced_at: dt.datetime) -> pa.Tab
     cells = ", ".join(f"'{c.name}', s.\"{c.name}\"" for c in table.columns)
     with duckdb.connect(":memory:") as connection:
         connection.register("stored", stored)
-        return connection.execute(
+        return connection.sql(
             f"select ? as table_name, cast(json_object({cells}) as text) as row_json, "
             "cast(? as timestamp) as replaced_at from stored s",
-            [table.name, replaced_at],
+            params=[table.name, replaced_at],
         ).to_arrow_table()
 
 

@@ -29,8 +29,9 @@ def check_one_market(sources: set[str], layout: str) -> None:
     if others and INVENTED in sources | {layout}:
         raise AsxwError(
             f"The warehouse holds prices of {', '.join(sorted(others))}; layout {layout} would mix "
-            "an invented market with a real one. Load with --set-aside to keep that warehouse "
-            "under another name and begin a new one, or name another file in ASXW_DUCKDB_PATH."
+            "an invented market with a real one. Load with --set-aside to keep a DuckDB warehouse "
+            "under another name and begin a new one, or name another file in ASXW_DUCKDB_PATH, "
+            "on Postgres another database in PGDATABASE."
         )
 
 

@@ -11,7 +11,10 @@ from ingest.commands import calendar_command, load_command
 from ingest.sample_commands import sample_market_command
 from ml.commands import ablation_command, export_command, score_command, train_command
 from ml.errors import AsxwError
+from ml.grants import grant_command
 from ml.parity_command import parity_command
+from ml.postgres_command import postgres_group
+from ml.publish import publish_command
 from ml.sentiment_command import sentiment_command
 from ml.status import status_command
 
@@ -51,3 +54,6 @@ main.add_command(export_command)
 main.add_command(sentiment_command)
 main.add_command(status_command)
 main.add_command(parity_command)
+main.add_command(grant_command)
+main.add_command(publish_command)
+main.add_command(postgres_group)

@@ -24,7 +24,7 @@ from ml.manifest import ProjectManifest, project_manifest
 from ml.scoring import find_run, score, session_to_score, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
-from ml.warehouse import open_warehouse, open_when_free, project_vars
+from ml.warehouse import open_warehouse, project_vars, write_when_free
 
 Command = Callable[..., Any]
 
@@ -193,8 +193,13 @@ def train_command(
 
     root = artifacts or project_dir / "artifacts"
     folder = save_artifact(root, run.card, run.classifier, run.regressor)
-    with open_when_free(project_dir, target, _WAIT_SECONDS, _say) as warehouse:
-        write_run(warehouse, described.results_schema, contract, run)
+    write_when_free(
+        project_dir,
+        target,
+        _WAIT_SECONDS,
+        _say,
+        lambda warehouse: write_run(warehouse, described.results_schema, contract, run),
+    )
 
     click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
     for warning in run.warnings:
@@ -281,8 +286,13 @@ def ablation_command(
         git_commit=_git_commit(project_dir),
         report=_say,
     )
-    with open_when_free(project_dir, target, _WAIT_SECONDS, _say) as warehouse:
-        write_ablation(warehouse, described.results_schema, contract, ablation)
+    write_when_free(
+        project_dir,
+        target,
+        _WAIT_SECONDS,
+        _say,
+        lambda warehouse: write_ablation(warehouse, described.results_schema, contract, ablation),
+    )
     click.echo("With the family less without it, and 95 % intervals:")
     click.echo(ablation_table(ablation))
     for warning in ablation.warnings:

@@ -29,7 +29,7 @@ class ExportedFiles:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the name when all went well."""
     staging = path.with_name(f".{path.name}.part")
     try:
@@ -72,13 +72,13 @@ def export_panel(
     dated = folder / f"featureset_{last}.parquet"
     latest = folder / "featureset_latest.parquet"
     manifest = folder / "featureset_latest.json"
-    with _appearing(dated) as staging:
+    with appearing(dated) as staging:
         warehouse.write_parquet(
             f"select {quoted(list(present))} from {relation.sql} "
             'order by trade_date, symbol collate "C"',
             staging,
         )
-    with _appearing(latest) as staging:
+    with appearing(latest) as staging:
         shutil.copyfile(dated, staging)
     content = {
         "file": dated.name,
@@ -90,6 +90,6 @@ def export_panel(
         "columns": list(present),
         "coverage": {f: n / rows for f, n in zip(features, known, strict=True)},
     }
-    with _appearing(manifest) as staging:
+    with appearing(manifest) as staging:
         staging.write_bytes((json.dumps(content, indent=2) + "\n").encode())
     return ExportedFiles(dated, latest, manifest, content)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ml.contract import Table
 from ml.errors import AsxwError
-from ml.warehouse import WarehouseBusyError
+from ml.warehouse import Named, WarehouseBusyError
 
 CONNECT_SECONDS = 10
 # dbt's name of a setting: libpq's
@@ -205,6 +205,18 @@ class PostgresWarehouse:
             raise
         finally:
             self._in_transaction = False
+
+    @contextmanager
+    def snapshot(self, relations: Sequence[Named]) -> Iterator[None]:
+        """All reads inside see these tables at one moment, whatever is built meanwhile.
+
+        The tables are locked against renaming before the moment is chosen: under an older one a
+        table that a build swapped in would look empty.
+        """
+        with self.transaction():
+            self._run("set transaction isolation level repeatable read, read only")
+            self._run(f"lock table {', '.join(r.sql for r in relations)} in access share mode")
+            yield
 
     def _undo(self) -> None:
         try:

@@ -29,6 +29,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -68,15 +69,14 @@ class Connection:
     port: int
     password: str
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def environment(self, database: str = DATABASE) -> dict[str, str]:
         """The usual PG variables, as the dbt profile reads them."""
         return {
             "PGHOST": HOST,
             "PGPORT": str(self.port),
             "PGUSER": SUPERUSER,
             "PGPASSWORD": self.password,
-            "PGDATABASE": DATABASE,
+            "PGDATABASE": database,
         }
 
 
@@ -126,10 +126,14 @@ def major_version(binaries: Path) -> str:
     return done.stdout.split()[2].split(".")[0]
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """A loopback port nobody listens on now: the wanted one, else any."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 
@@ -195,19 +199,22 @@ class PostgresServer:
     def _connection_file(self) -> Path:
         return self.folder / "connection.json"
 
-    def start(self) -> Connection:
-        """Start the server where it does not run, and make its database.
+    def start(self, database: str = DATABASE) -> Connection:
+        """Start the server where it does not run, and make the database where it is missing.
 
         Raises:
             AsxwError: no binaries, or the server does not start; the text ends with its log.
         """
         running = self.connection()
         if running is not None:
+            self._create_database(running, database)
             return running
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries = self._usable_binaries()
         password = self._initialise(binaries)
-        connection = Connection(free_port(), password)
+        known = self._read_connection()
+        # tools that know the old port find the server again
+        connection = Connection(free_port(known.port if known else 0), password)
         self._configure(connection.port)
         if self.account is not None:
             self._give(self.log, touch=True)
@@ -222,7 +229,7 @@ class PostgresServer:
         self._connection_file.write_text(
             json.dumps({"port": connection.port, "password": password})
         )
-        self._create_database(connection)
+        self._create_database(connection, database)
         return connection
 
     def connection(self) -> Connection | None:
@@ -369,7 +376,7 @@ class PostgresServer:
         except FileNotFoundError:
             return None
 
-    def _create_database(self, connection: Connection) -> None:
+    def _create_database(self, connection: Connection, database: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -382,13 +389,13 @@ class PostgresServer:
                 time.sleep(0.1)
         opened.autocommit = True
         with opened.cursor() as cursor:
-            cursor.execute("select 1 from pg_database where datname = %s", (DATABASE,))
+            cursor.execute("select 1 from pg_database where datname = %s", (database,))
             if cursor.fetchone() is None:
-                cursor.execute(f'create database "{DATABASE}"')
+                cursor.execute(f'create database "{database}"')
         opened.close()
 
 
-def _arguments(connection: Connection, database: str) -> dict[str, str | int]:
+def _arguments(connection: Connection, database: str) -> dict[str, Any]:
     return {
         "host": HOST,
         "port": connection.port,

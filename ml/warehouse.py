@@ -88,6 +88,15 @@ class WarehouseBusyError(AsxwError):
     """The warehouse cannot be had just now: another process holds the file, the server is away."""
 
 
+class Named(Protocol):
+    """A table with a quoted name."""
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        ...
+
+
 class Warehouse(Protocol):
     """What load, training, scoring and export ask of a database.
 
@@ -122,6 +131,10 @@ class Warehouse(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """All statements inside become visible together or not at all."""
+        ...
+
+    def snapshot(self, relations: Sequence[Named]) -> AbstractContextManager[None]:
+        """All reads inside see these tables at one moment, whatever is built meanwhile."""
         ...
 
     def has_table(self, schema: str, table: str) -> bool:
@@ -268,6 +281,10 @@ class DuckDBWarehouse:
             )
         )
 
+    def snapshot(self, relations: Sequence[Named]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """All reads inside see these tables at one moment: a transaction does."""
+        return self.transaction()
+
     def hold(self, name: str) -> None:
         """Nothing to do: the file has one writer."""
 
@@ -363,6 +380,39 @@ def open_when_free(
                 report(f"waiting up to {wait_seconds:.0f} s to write: {error}")
                 told = True
             time.sleep(min(1.0, wait_seconds))
+
+
+def write_when_free(
+    project_dir: Path,
+    target: str | None,
+    wait_seconds: float,
+    report: Callable[[str], None],
+    write: Callable[[Warehouse], None],
+) -> None:
+    """Write results that took long to compute, again from the start where the connection is lost.
+
+    Args:
+        project_dir: folder with dbt_project.yml.
+        target: target of the dbt profile.
+        wait_seconds: longest wait, all attempts together.
+        report: takes a line when a wait begins.
+        write: writes everything in one transaction, so that it may be called again.
+
+    Raises:
+        WarehouseBusyError: still in use, or away, after the wait; nothing was written.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        with open_when_free(project_dir, target, left, report) as warehouse:
+            try:
+                write(warehouse)
+            except WarehouseBusyError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                report(f"writing again: {error}")
+            else:
+                return
 
 
 def project_vars(project_dir: Path) -> dict[str, Any]:

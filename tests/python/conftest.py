@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import postgres_fixture
 import pytest
 from built_warehouse import build
+
+from ml.postgres_server import PostgresServer
 
 PROJECT = Path(__file__).parents[2]
 
@@ -47,3 +52,46 @@ def real_warehouse(real_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     if ready:
         return Path(ready)
     return build(tmp_path_factory.mktemp("real"), real_data / "asx", "asx")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session: the newest binaries there are."""
+    server = PostgresServer(
+        tmp_path_factory.mktemp("postgres"), durable=False, settings=postgres_fixture.SMALL
+    )
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database(
+    postgres_server: PostgresServer, request: pytest.FixtureRequest
+) -> postgres_fixture.Database:
+    """An empty database of the test's own."""
+    name = re.sub(r"\W+", "_", request.node.name.lower())[:50]
+    return postgres_fixture.Database(postgres_server, postgres_server.start(), name).create()
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small invented market as files."""
+    folder = tmp_path_factory.mktemp("sample")
+    environment = dict(os.environ)
+    arguments = ("asxw", "sample-market", str(folder), "--symbols", "40", "--sessions", "330")
+    postgres_fixture.command(*arguments, environment=environment)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(
+    postgres_server: PostgresServer, sample_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> postgres_fixture.Database:
+    """The sample market loaded and built on Postgres; tests that write take a copy."""
+    made = postgres_fixture.Database(postgres_server, postgres_server.start(), "built").create()
+    environment = made.environment(tmp_path_factory.mktemp("built"))
+    run = postgres_fixture.command
+    run("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
+    run(*postgres_fixture.BUILD, environment=environment)
+    return made

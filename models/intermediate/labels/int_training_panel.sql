@@ -2,7 +2,7 @@
   What the model learns from: traded rows of the universe with a label. Features and context columns
   come from the dictionary; the latest tables have no part in it. A view: it is read once, in full.
 #}
-{{ config(materialized='view') }}
+{{ config(materialized='view', post_hook="{{ grant_to_role('ml_writer') }}") }}
 
 with features_daily as (
 
