@@ -9,6 +9,7 @@ from pathlib import Path
 
 import postgres_fixture
 import pytest
+from built_market import Warehouse, build_market
 from built_warehouse import build
 
 from ml.postgres_server import PostgresServer
@@ -95,3 +96,9 @@ def built(
     run("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
     run(*postgres_fixture.BUILD, environment=environment)
     return made
+
+
+@pytest.fixture(scope="session")
+def built_market(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A sample market with a trained run and its marts; a test that changes it puts it back."""
+    return build_market(tmp_path_factory.mktemp("judged"))

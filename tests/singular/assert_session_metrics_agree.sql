@@ -39,7 +39,7 @@ python_values as (
     from python_metrics
     where
         predictor = 'lightgbm'
-        and metric <> 'pearson_ic'
+        and metric != 'pearson_ic'
         and run_id in (select sql_metrics.run_id from sql_metrics)
 
 )

@@ -64,8 +64,8 @@ placed as (
 
     select
         ranked.*,
-        (expectation_rank - 0.5) / rows_of_session >= 0.9 as is_top,
-        (expectation_rank - 0.5) / rows_of_session <= 0.1 as is_bottom
+        (ranked.expectation_rank - 0.5) / ranked.rows_of_session >= 0.9 as is_top,
+        (ranked.expectation_rank - 0.5) / ranked.rows_of_session <= 0.1 as is_bottom
     from ranked
 
 ),

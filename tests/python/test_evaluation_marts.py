@@ -1,0 +1,155 @@
+"""The marts that judge a run, against independent calculations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from built_market import PROJECT
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from ml.config import read_config
+
+pytestmark = pytest.mark.slow
+
+
+def test_session_metrics_equal_scikit_learn_and_scipy(built_market):
+    found = built_market.frame("select * from marts.fct_session_metrics where segment = 'all'")
+    rows = built_market.frame("select * from ml.predictions_oof")
+    assert len(found) > 100
+    for _, session in found.sample(20, random_state=3).iterrows():
+        day = rows[rows.trade_date == session.trade_date]
+        assert session.n_rows == len(day)
+        auc = roc_auc_score(day.return_1m_fwd_sign, day.probability_up)
+        assert session.roc_auc == pytest.approx(auc, abs=1e-9)
+        ic = spearmanr(day.expected_return, day.return_1m_fwd).statistic
+        assert session.rank_ic == pytest.approx(ic, abs=1e-9)
+        brier = ((day.probability_up - day.return_1m_fwd_sign) ** 2).mean()
+        assert session.brier == pytest.approx(brier, abs=1e-9)
+
+
+def test_sql_and_python_agree_and_a_difference_is_found(built_market):
+    name = "assert_session_metrics_agree"
+    built_market.run("dbt", "--quiet", "test", "--select", name)
+    compared = built_market.frame("select count(*) as n from ml.session_metrics").n[0]
+    assert compared > 1000
+    built_market.execute(
+        "update ml.session_metrics set value = value + 1e-6 where predictor = 'lightgbm' "
+        "and metric = 'rank_ic' and segment = 'all'"
+    )
+    try:
+        failed = built_market.run("dbt", "test", "--select", name, check=False)
+        assert failed.returncode != 0 and "Got" in failed.stdout
+    finally:
+        built_market.execute(
+            "update ml.session_metrics set value = value - 1e-6 where predictor = 'lightgbm' "
+            "and metric = 'rank_ic' and segment = 'all'"
+        )
+
+
+def test_settings_of_sql_and_python_are_the_same():
+    variables = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    evaluation = read_config().evaluation
+    assert variables["liquidity_tiers"] == dict(evaluation.segments)
+    assert variables["side_costs_bp"] == dict(evaluation.costs)
+    assert variables["session_minimum_rows"] == evaluation.minimum_rows
+
+
+def sleeves(rows: pd.DataFrame, prices: pd.DataFrame, top: bool) -> pd.DataFrame:
+    """Every position followed day by day: slow, and nothing of the mart's moving sums in it."""
+    # a security keeps its positions when its symbol changes
+    value = prices.pivot(index="session_idx", columns="spell_key", values="value_index")
+    rows = rows.merge(prices[["symbol", "session_idx", "spell_key"]], on=["symbol", "session_idx"])
+    first, last = rows.session_idx.min(), rows.session_idx.max()
+    holdings: dict[int, pd.Series] = {}
+    out = []
+    for day in range(first, last + 1):
+        before = after = 0.0
+        for opened, units in holdings.items():
+            if opened < day <= opened + 21:
+                known = units.index.intersection(value.columns[value.loc[day].notna()])
+                after += (units[known] * value.loc[day, known]).sum()
+                before += (units[known] * value.loc[day - 1, known]).sum()
+        session = rows[rows.session_idx == day].set_index("spell_key")
+        bought = pd.Series(dtype=float)
+        if len(session) >= 20:
+            place = (session.expected_return.rank() - 0.5) / len(session)
+            chosen = session.index[place >= 0.9] if top else session.index
+            bought = pd.Series(1 / len(chosen), chosen)
+            holdings[day] = bought / value.loc[day, chosen]
+        if day < first + 21:
+            continue
+        sold = holdings[day - 21] * value.loc[day, holdings[day - 21].index]
+        trades = bought.sub(sold.dropna(), fill_value=0.0)
+        cost = session.side_cost.reindex(trades.index).fillna(0.0060)
+        out.append(
+            {
+                "session_idx": day,
+                "gross_return": after / before - 1,
+                "turnover": trades.abs().sum() / after,
+                "cost": (trades.abs() * cost).sum() / after,
+            }
+        )
+    return pd.DataFrame(out)
+
+
+@pytest.mark.parametrize(("strategy", "top"), [("long_only", True), ("universe", False)])
+def test_sleeves_equal_positions_followed_one_by_one(built_market, strategy, top):
+    rows = built_market.frame("select * from intermediate.int_evaluated_predictions")
+    prices = built_market.frame(
+        "select symbol, spell_key, session_idx, close * capital_factor as value_index "
+        "from intermediate.int_daily_grid"
+    )
+    expected = sleeves(rows, prices, top)
+    found = built_market.frame(
+        "select * from marts.fct_portfolio_daily where segment = 'all' "
+        f"and strategy = '{strategy}' order by session_idx"
+    )
+    assert found.session_idx.tolist() == expected.session_idx.tolist() and len(found) > 60
+    for column in ("gross_return", "turnover", "cost"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-9, atol=1e-12)
+    equity = (1 + found.net_return).cumprod()
+    np.testing.assert_allclose(found.equity_net, equity, rtol=1e-9)
+    drawdown = equity / np.maximum(equity.cummax(), 1) - 1
+    np.testing.assert_allclose(found.drawdown_net, drawdown, rtol=1e-9, atol=1e-12)
+
+
+def test_portfolio_summary_is_the_daily_table_summed(built_market):
+    daily = built_market.frame("select * from marts.fct_portfolio_daily")
+    summary = built_market.frame("select * from marts.fct_portfolio_summary")
+    assert set(summary.strategy) == {"long_short", "long_only", "universe", "long_less_universe"}
+    for _, row in summary.iterrows():
+        part = daily[(daily.segment == row.segment) & (daily.strategy == row.strategy)]
+        sharpe = np.sqrt(252) * part.net_return.mean() / part.net_return.std()
+        assert row.sharpe_net == pytest.approx(sharpe)
+        assert row.sharpe_net_ci_low < row.sharpe_net < row.sharpe_net_ci_high
+        assert row.max_drawdown_net == pytest.approx(part.drawdown_net.min())
+        # charging the break-even cost on what is traded leaves nothing
+        left = part.gross_return.mean() - row.break_even_cost_bp / 1e4 * part.turnover.mean()
+        assert left == pytest.approx(0, abs=1e-12)
+
+
+def test_signals_and_reliability_count_every_prediction_once(built_market):
+    rows = built_market.frame("select * from intermediate.int_evaluated_predictions")
+    signals = built_market.frame("select * from marts.fct_signal_performance where segment = 'all'")
+    assert signals.n_rows.sum() == len(rows)
+    assert signals.share_of_rows.sum() == pytest.approx(1)
+    for _, row in signals.iterrows():
+        part = rows[rows.signal == row.signal]
+        up = part.return_1m_fwd_sign.mean()
+        expected = {"BUY": up, "STRONG_BUY": up, "SELL": 1 - up, "STRONG_SELL": 1 - up}
+        if row.signal == "HOLD":
+            assert pd.isna(row.hit_rate)
+        else:
+            assert row.hit_rate == pytest.approx(expected[row.signal])
+    bins = built_market.frame("select * from marts.fct_reliability order by bin")
+    assert bins.n_rows.sum() == len(rows) and bins.bin.tolist() == list(range(1, 11))
+    assert bins.mean_probability.is_monotonic_increasing
+    # the calibration error that Python writes is the mean distance of the bins
+    error = built_market.frame(
+        "select value from ml.metrics where predictor = 'lightgbm' and fold = 0 "
+        "and segment = 'all' and metric = 'calibration_error'"
+    ).value[0]
+    assert (bins.gap.abs() * bins.n_rows).sum() / len(rows) == pytest.approx(error, abs=1e-9)
