@@ -9,7 +9,14 @@ import click
 
 from ingest.commands import calendar_command, load_command
 from ingest.sample_commands import sample_market_command
-from ml.commands import ablation_command, export_command, score_command, train_command
+from ml.commands import (
+    ablation_command,
+    export_command,
+    promote_command,
+    report_command,
+    score_command,
+    train_command,
+)
 from ml.errors import AsxwError
 from ml.grants import grant_command
 from ml.parity_command import parity_command
@@ -49,7 +56,9 @@ main.add_command(calendar_command)
 main.add_command(sample_market_command)
 main.add_command(train_command)
 main.add_command(ablation_command)
+main.add_command(promote_command)
 main.add_command(score_command)
+main.add_command(report_command)
 main.add_command(export_command)
 main.add_command(sentiment_command)
 main.add_command(status_command)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,11 @@ from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
+from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates
 from ml.manifest import ProjectManifest, project_manifest
-from ml.scoring import find_run, score, session_to_score, write_scores
+from ml.registry import SEED, champion, promote, side_by_side_metrics
+from ml.report import Source, render
+from ml.scoring import find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
 from ml.warehouse import open_warehouse, project_vars, write_when_free
@@ -190,6 +195,9 @@ def train_command(
         git_commit=_git_commit(project_dir),
         report=_say,
     )
+    families = {c.name: c.family for c in described.columns if c.family}
+    gates = judge_run(run, read_gates(), families, _variables(project_dir, variables))
+    run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, gates)})
 
     root = artifacts or project_dir / "artifacts"
     folder = save_artifact(root, run.card, run.classifier, run.regressor)
@@ -202,9 +210,29 @@ def train_command(
     )
 
     click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
+    click.echo("\nGates:")
+    click.echo(gate_table(gates))
     for warning in run.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"run {run.run_id}: trained through {run.card.trained_through}, saved in {folder}")
+
+
+def gate_table(results: Sequence[GateResult]) -> str:
+    """Every gate, its condition and what was reached."""
+
+    def cell(r: GateResult) -> str:
+        if r.value != r.value:
+            return "-"
+        interval = "" if r.low != r.low else f" [{r.low:.4f}, {r.high:.4f}]"
+        return f"{r.value:,.4f}".rstrip("0").rstrip(".") + interval
+
+    def verdict(r: GateResult) -> str:
+        if r.gate.level == ALARM:
+            return "silent" if r.passed else "ALARM"
+        return "passed" if r.passed else "FAILED"
+
+    rows = [[r.gate.level, r.gate.name, r.wanted, cell(r), verdict(r), r.note] for r in results]
+    return text_table(["level", "gate", "wanted", "reached", "", ""], rows, left=6)
 
 
 def ablation_table(ablation: Ablation) -> str:
@@ -304,12 +332,25 @@ def ablation_command(
 @_dbt_options
 @_config_option
 @_artifacts_option
-@click.option("--run", "run_id", default=None, help="Run to score with (default: the newest).")
+@click.option(
+    "--run",
+    "run_id",
+    default=None,
+    help="Run to score with (default: the champion, or the newest).",
+)
 @click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d"]),
     default=None,
     help="Score the latest session on or before this day (default: the latest of all).",
+)
+@click.option(
+    "--backfill",
+    nargs=2,
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    metavar="FROM TO",
+    help="Score every session from FROM through TO.",
 )
 @click.pass_obj
 def score_command(
@@ -321,30 +362,140 @@ def score_command(
     artifacts: Path | None,
     run_id: str | None,
     as_of: datetime | None,
+    backfill: tuple[datetime, datetime] | None,
 ) -> None:
-    """Score the latest session with a trained run."""
+    """Score the latest session with the champion, or with the newest run where there is none."""
     project_dir = settings["project_dir"]
     config = read_config(config_file)
     described = _manifest(settings, manifest, variables)
     contract = read_contract(project_dir, "ml")
     day: date | None = as_of.date() if as_of else None
+    if as_of and backfill:
+        raise AsxwError("--as-of names one session and --backfill many: give one of them.")
+    promoted = champion(project_dir, config.model_name) if run_id is None else None
+    if promoted:
+        run_id = promoted.run_id
     with open_warehouse(project_dir, settings["target"]) as warehouse:
         schema = described.results_schema
         model_name, found = find_run(warehouse, schema, run_id)
         artifact = load_artifact(artifacts or project_dir / "artifacts", model_name, found)
-        session = session_to_score(warehouse, described.features_daily, day)
-        scores = score(warehouse, described.features_daily, artifact, session, config.num_threads)
+        daily = described.features_daily
+        if backfill:
+            sessions = sessions_between(warehouse, daily, *(d.date() for d in backfill))
+        else:
+            sessions = [session_to_score(warehouse, daily, day)]
         warehouse.create_tables(schema, contract)
-        write_scores(warehouse, schema, contract, scores)
+        with warehouse.transaction():
+            for session in sessions:
+                scores = score(warehouse, daily, artifact, session, config.num_threads)
+                write_scores(warehouse, schema, contract, scores)
+    if backfill:
+        click.echo(f"{len(sessions)} sessions scored, {sessions[0]} through {sessions[-1]}.")
     order = pc.sort_indices(
         scores.rows, sort_keys=[("expected_return", "descending"), ("symbol", "ascending")]
     )
     top = scores.rows.take(order[:10]).to_pylist()
-    click.echo(f"{scores.rows.num_rows} symbols scored for {session} with run {found}. Highest:")
+    who = "the champion" if promoted else "run"
+    click.echo(f"{scores.rows.num_rows} symbols scored for {session} with {who} {found}. Highest:")
     rows = [
         [r["symbol"], f"{r['probability_up']:.4f}", f"{r['expected_return']:+.4f}"] for r in top
     ]
     click.echo(text_table(["symbol", "probability up", "expected return"], rows, left=0))
+
+
+@click.command("promote")
+@click.argument("run_id")
+@_dbt_options
+@_config_option
+@_artifacts_option
+@click.option("--reason", required=True, help="Why this run is to score from now on.")
+@click.option("--by", default=None, help="Who promotes (default: the user of this machine).")
+@click.pass_obj
+def promote_command(
+    settings: dict[str, Any],
+    *,
+    run_id: str,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    artifacts: Path | None,
+    reason: str,
+    by: str | None,
+) -> None:
+    """Make RUN_ID the champion: open its sealed holdout once and add its line to the seed."""
+    project_dir = settings["project_dir"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    contract = read_contract(project_dir, "ml")
+    schema = described.results_schema
+    with open_warehouse(project_dir, settings["target"]) as warehouse:
+        warehouse.create_tables(schema, contract)
+        find_run(warehouse, schema, run_id)
+        (run,) = warehouse.read_arrow(
+            f'select * from "{schema}"."runs" where run_id = ?', (run_id,)
+        ).to_pylist()
+        panel = read_panel(
+            warehouse,
+            described.panel,
+            described.features(config.features),
+            _evaluation_columns(config),
+        )
+        before = champion(project_dir, run["model_name"])
+        entry = promote(
+            warehouse,
+            schema,
+            contract,
+            project_dir=project_dir,
+            artifacts=artifacts or project_dir / "artifacts",
+            run=run,
+            panel=panel,
+            config=config,
+            by=by or getpass.getuser(),
+            reason=reason,
+            report=_say,
+        )
+        shown = [entry.run_id] + ([before.run_id] if before else [])
+        rows = side_by_side_metrics(warehouse, schema, shown)
+    titles = ["champion"] + (["champion before"] if before else [])
+    click.echo(text_table(["rows", "segment", "statistic", *titles], rows, left=3))
+    click.echo(f"{entry.run_id} is in {SEED}. Review the line and commit it.")
+
+
+@click.command("report")
+@_dbt_options
+@_config_option
+@click.option("--run", "run_id", default=None, help="Run (default: the champion, or the newest).")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File to write (default: outputs/report_<run>.html).",
+)
+@click.pass_obj
+def report_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    run_id: str | None,
+    out: Path | None,
+) -> None:
+    """Write a run's report: one HTML page that needs no network."""
+    project_dir = settings["project_dir"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    market = str(_variables(project_dir, variables).get("market", ""))
+    promoted = champion(project_dir, config.model_name) if run_id is None else None
+    with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
+        schema = described.results_schema
+        _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
+        source = Source(warehouse, schema, described.features_daily.schema, found)
+        page = render(source, market)
+    path = out or project_dir / "outputs" / f"report_{found}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    click.echo(f"{path}: {len(page.encode()) / 1e6:.1f} MB")
 
 
 @click.command("export")

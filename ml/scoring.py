@@ -59,6 +59,25 @@ def find_run(warehouse: Warehouse, schema: str, run_id: str | None) -> tuple[str
     raise AsxwError(f"There is no run {run_id}; the latest are: {latest}.")
 
 
+def sessions_between(
+    warehouse: Warehouse, relation: Relation, first: date, last: date
+) -> list[date]:
+    """Sessions of fct_features_daily from `first` through `last`.
+
+    Raises:
+        AsxwError: there is none.
+    """
+    table_columns(warehouse, relation)
+    rows = warehouse.read_rows(
+        f"select distinct cast(trade_date as date) from {relation.sql} "
+        "where trade_date >= ? and trade_date <= ? order by 1",
+        (first, last),
+    )
+    if not rows:
+        raise AsxwError(f"{relation.sql} has no session from {first} through {last}.")
+    return [day for (day,) in rows]
+
+
 def session_to_score(warehouse: Warehouse, relation: Relation, as_of: date | None) -> date:
     """Latest session of fct_features_daily, on or before `as_of` where it is given.
 
@@ -136,7 +155,6 @@ def score(
 def write_scores(
     warehouse: Warehouse, schema: str, contract: dict[str, Table], scores: Scores
 ) -> None:
-    """Replace the run's predictions for the session, in one transaction."""
+    """Replace the run's predictions for the session; call it in a transaction."""
     key = {"run_id": scores.run_id, "trade_date": scores.trade_date}
-    with warehouse.transaction():
-        warehouse.replace(schema, contract["predictions"], scores.rows, key)
+    warehouse.replace(schema, contract["predictions"], scores.rows, key)

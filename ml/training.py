@@ -249,6 +249,14 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
             f"{where}: {int(train.sum())} training and {len(test)} test rows. Load more history."
         )
     check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
+    return fit_and_score(panel, fold, train, test, config)
+
+
+def fit_and_score(
+    panel: Panel, fold: Fold, train: Mask, test: Indices, config: ModelConfig
+) -> FoldResult:
+    """Fit on the training rows (n,) and score the test rows, by position."""
+    stride, where = config.folds.training_stride, f"Fold {fold.number}"
     trees = (config.classifier.trees_fold, config.regressor.trees_fold)
     heads = fit_heads(panel, train, config, trees, where, stride)
     inside = np.zeros(len(panel), dtype=bool)
@@ -381,7 +389,7 @@ def side_cost(panel: Panel, rows: Indices, config: ModelConfig) -> Floats | None
     return np.array(list(costs.values()))[np.maximum(tier, 0)] / 10_000
 
 
-def _evaluate(
+def evaluate_results(
     panel: Panel, results: Sequence[FoldResult], config: ModelConfig
 ) -> tuple[Evaluation, list[str]]:
     """Statistics of the model, the baselines and their differences, and warnings."""
@@ -516,7 +524,9 @@ def _prediction_rows(run_id: str, panel: Panel, results: Sequence[FoldResult]) -
     )
 
 
-def _metric_rows(run_id: str, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+def metric_rows(run_id: str, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    """Columns of ml.metrics."""
+
     def known(value: float) -> float | None:
         return value if math.isfinite(value) else None
 
@@ -642,7 +652,7 @@ def train(
 
     results, heads = _run_fits(panel, plan, final_rows, config, report)
     report("evaluating")
-    evaluation, notes = _evaluate(panel, results, config)
+    evaluation, notes = evaluate_results(panel, results, config)
 
     parameters = config.identity()
     card = ModelCard(
@@ -698,7 +708,7 @@ def train(
         tables={
             "runs": pa.Table.from_pylist([run_row]),
             "folds": pa.Table.from_pylist(_fold_rows(run_id, panel, results)),
-            "metrics": pa.Table.from_pylist(_metric_rows(run_id, evaluation.metrics)),
+            "metrics": pa.Table.from_pylist(metric_rows(run_id, evaluation.metrics)),
             "session_metrics": _session_rows(run_id, panel, evaluation),
             "importance": pa.Table.from_pylist(importance),
             "predictions_oof": _prediction_rows(run_id, panel, results),

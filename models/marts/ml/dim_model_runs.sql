@@ -10,6 +10,38 @@ metrics as (
 
 ),
 
+promotions as (
+
+    select * from {{ ref('model_promotions') }}
+
+),
+
+champions as (
+
+    select
+        run_id,
+        row_number() over (partition by model_name order by promoted_at desc, run_id) as recency
+    from promotions
+
+),
+
+holdout_openings as (
+
+    select * from {{ ref('stg_holdout_openings') }}
+
+),
+
+alarms as (
+
+    select
+        run_id,
+        count(*) as alarms_raised
+    from {{ ref('stg_model_gates') }}
+    where level = 'alarm' and not passed
+    group by run_id
+
+),
+
 newest as (
 
     select
@@ -60,9 +92,18 @@ select
     headline.rmse_winsorised,
     runs.panel_checksum,
     runs.git_commit,
-    newest.recency = 1 as is_newest
+    newest.recency = 1 as is_newest,
+    coalesce(champions.recency = 1, false) as is_champion,
+    holdout_openings.opened_at as holdout_opened_at,
+    coalesce(alarms.alarms_raised, 0) as alarms_raised
 from runs
 inner join newest
     on runs.run_id = newest.run_id
 left join headline
     on runs.run_id = headline.run_id
+left join champions
+    on runs.run_id = champions.run_id
+left join holdout_openings
+    on runs.run_id = holdout_openings.run_id
+left join alarms
+    on runs.run_id = alarms.run_id

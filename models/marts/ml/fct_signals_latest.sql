@@ -16,12 +16,14 @@ securities as (
 
 ),
 
--- the newest run that has scored anything
+-- the champion, or the newest run that has scored anything
 scored_runs as (
 
     select
         model_runs.run_id,
-        row_number() over (order by model_runs.created_at desc, model_runs.run_id) as recency
+        row_number() over (
+            order by model_runs.is_champion desc, model_runs.created_at desc, model_runs.run_id
+        ) as recency
     from model_runs
     where model_runs.run_id in (select signals.run_id from signals)
 

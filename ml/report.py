@@ -1,0 +1,530 @@
+"""The report of a run: one HTML page without network, read from the tables the run wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from ml import charts
+from ml.errors import AsxwError
+from ml.intervals import mean_interval
+from ml.warehouse import Warehouse
+
+TEMPLATE = "report.html.j2"
+MODEL = "lightgbm"
+HORIZON = 21
+SEGMENT_TITLES = {"all": "whole market", "adv_100k": "over 100k a day", "adv_1m": "over 1m a day"}
+PREDICTOR_TITLES = {
+    MODEL: "model",
+    "linear": "linear model",
+    "neg_vol_60": "low volatility",
+    "mom_12_1": "momentum 12-1",
+    "neg_mom_1": "reversal",
+    "base_rate": "base rate",
+}
+_ROLLING = 63
+_TOP_FEATURES = 15
+_MOST_BREAKS = 12
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the report reads: the warehouse, its schemas, and the run."""
+
+    warehouse: Warehouse
+    results: str
+    marts: str
+    run_id: str
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Rows of a query in which {ml} and {marts} stand for the schemas."""
+        text = sql.format(ml=f'"{self.results}"', marts=f'"{self.marts}"')
+        rows: list[Row] = self.warehouse.read_arrow(text, parameters).to_pylist()
+        return rows
+
+    def of_run(self, sql: str) -> list[Row]:
+        """Rows of a query whose one parameter is the run."""
+        return self.rows(sql, (self.run_id,))
+
+
+def _require(source: Source) -> None:
+    """The marts of the run must have been built after it.
+
+    Raises:
+        AsxwError: says which command builds them.
+    """
+    command = "dbt build --select source:ml+ model_promotions+"
+    for name in ("fct_session_metrics", "fct_portfolio_daily", "fct_portfolio_summary"):
+        built = source.warehouse.has_table(source.marts, name) and source.of_run(
+            f"select 1 as one from {{marts}}.{name} where run_id = ? limit 1"
+        )
+        if not built:
+            raise AsxwError(
+                f"{source.marts}.{name} has no row of run {source.run_id}: the report shows the "
+                f"newest run or a promoted one after `{command}`."
+            )
+
+
+class _Metrics:
+    """Metrics of the run by predictor, fold, segment and name."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = {(r["predictor"], r["fold"], r["segment"], r["metric"]): r for r in rows}
+
+    def get(self, predictor: str, name: str, segment: str = "all", fold: int = 0) -> Row | None:
+        return self._rows.get((predictor, fold, segment, name))
+
+    def folds(self) -> list[int]:
+        return sorted({fold for _, fold, _, _ in self._rows if fold > 0})
+
+    def best_baseline(self, segment: str) -> str | None:
+        """The opponent with the highest AUC per session."""
+        found = [
+            (r["value"], p)
+            for (p, fold, s, name), r in self._rows.items()
+            if (fold, s, name) == (0, segment, "roc_auc_session")
+            and p not in (MODEL, "base_rate")
+            and not p.startswith(f"{MODEL} - ")
+        ]
+        return max(found)[1] if found else None
+
+
+def title_of(predictor: str) -> str:
+    """A predictor's name in words."""
+    return PREDICTOR_TITLES.get(predictor, predictor.replace("_", " "))
+
+
+def _text(row: Row | None, format_: str = ".3f") -> str:
+    if row is None:
+        return "-"
+    value = format(row["value"], format_)
+    if row["ci_low"] is None:
+        return value
+    return f"{value} [{row['ci_low']:{format_}}, {row['ci_high']:{format_}}]"
+
+
+def _verdict(metrics: _Metrics, segment: str) -> Row | None:
+    """One sentence about a segment: the model, its best opponent, and whether it is ahead."""
+    own = metrics.get(MODEL, "roc_auc_session", segment)
+    best = metrics.best_baseline(segment)
+    if own is None or best is None:
+        return None
+    other = metrics.get(best, "roc_auc_session", segment)
+    difference = metrics.get(f"{MODEL} - {best}", "roc_auc_session", segment)
+    if difference is None or difference["ci_low"] is None or other is None:
+        word, mark = "too few sessions to say whether it is ahead", "open"
+    elif difference["ci_low"] > 0:
+        word, mark = "the model is ahead, and the interval leaves no doubt", "good"
+    elif difference["ci_high"] < 0:
+        word, mark = "the model is behind its baseline", "bad"
+    else:
+        word, mark = "the interval holds zero: no advantage is shown", "open"
+    return {
+        "segment": SEGMENT_TITLES.get(segment, segment),
+        "auc": _text(own),
+        "best": title_of(best),
+        "best_auc": "-" if other is None else f"{other['value']:.3f}",
+        "difference": _text(difference, "+.3f"),
+        "verdict": word,
+        "mark": mark,
+    }
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def _point(row: Row, name: str, group: str) -> Row:
+    return {
+        "name": name,
+        "group": group,
+        "value": row["value"],
+        "low": row["ci_low"],
+        "high": row["ci_high"],
+    }
+
+
+def _headline_chart(metrics: _Metrics, name: str, title: str, reference: float) -> str:
+    rows = []
+    for predictor in (MODEL, "linear", "neg_vol_60", "mom_12_1", "neg_mom_1"):
+        for segment, words in SEGMENT_TITLES.items():
+            found = metrics.get(predictor, name, segment)
+            if found:
+                rows.append(_point(found, title_of(predictor), words))
+    label = f"{title} of the model and its baselines with 95 % intervals, by liquidity"
+    return charts.both_widths(lambda w: charts.intervals(rows, w, title, reference), label)
+
+
+def _fold_chart(metrics: _Metrics, folds: Sequence[Row]) -> str:
+    best = metrics.best_baseline("all") or "linear"
+    names = {f["fold"]: f"{f['first_session']:%b %Y}" for f in folds if f["role"] == "test"}
+    rows = []
+    for fold in metrics.folds():
+        for predictor in (MODEL, best):
+            found = metrics.get(predictor, "roc_auc_session", fold=fold)
+            if found:
+                name = f"{fold}: from {names.get(fold, '')}"
+                rows.append(_point(found, name, title_of(predictor)))
+    label = "AUC per session in each test fold, model and best baseline, with 95 % intervals"
+    return charts.both_widths(lambda w: charts.intervals(rows, w, "AUC per session", 0.5), label)
+
+
+def _rolling_chart(source: Source, metric: str, title: str, reference: float) -> str:
+    """Mean of the latest 63 sessions, by liquidity."""
+    found = source.of_run(
+        "select segment, trade_date, value from {ml}.session_metrics where run_id = ? "
+        f"and predictor = '{MODEL}' and metric = '{metric}' order by segment, trade_date"
+    )
+    by_segment: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        by_segment[row["segment"]].append(row)
+    rows: list[Row] = []
+    for segment, words in SEGMENT_TITLES.items():
+        series = by_segment.get(segment, [])
+        window = min(_ROLLING, max(5, len(series) // 3))
+        values = np.array([r["value"] for r in series])
+        if len(values) <= window:
+            continue
+        sums = np.cumsum(np.insert(values, 0, 0.0))
+        means = (sums[window:] - sums[:-window]) / window
+        rows += [
+            {"day": r["trade_date"].isoformat(), "value": round(float(m), 5), "series": words}
+            for r, m in zip(series[window - 1 :: 3], means[::3], strict=False)
+        ]
+    if not rows:
+        return ""
+    label = f"{title} over time, mean of the latest {_ROLLING} sessions"
+    return charts.both_widths(
+        lambda w: charts.lines(rows, w, title, reference=reference, format_=".2f"), label
+    )
+
+
+def _series_interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    low, high = mean_interval(values, HORIZON)
+    return (None, None) if math.isnan(low) else (low, high)
+
+
+def _decile_chart(source: Source) -> str:
+    found = source.of_run(
+        """
+        with ranked as (
+            select
+                trade_date, return_1m_fwd,
+                count(*) over (partition by trade_date) as n,
+                rank() over (partition by trade_date order by expected_return)
+                + (count(*) over (partition by trade_date, expected_return) - 1) / 2.0 as place
+            from {ml}.predictions_oof where run_id = ?
+        )
+        select
+            trade_date, cast(least(floor((place - 0.5) / n * 10), 9) as bigint) + 1 as decile,
+            avg(return_1m_fwd) as value
+        from ranked where n >= 20 group by 1, 2 order by 1
+        """
+    )
+    by_decile: dict[int, list[float]] = defaultdict(list)
+    for row in found:
+        by_decile[row["decile"]].append(row["value"])
+    rows = []
+    for decile in sorted(by_decile):
+        values = np.array(by_decile[decile])
+        low, high = _series_interval(values)
+        rows.append({"name": str(decile), "value": float(values.mean()), "low": low, "high": high})
+    label = "Mean 21-session return by tenth of the expected return, with 95 % intervals"
+    return charts.both_widths(
+        lambda w: charts.bars(
+            rows, w, "tenth of the expected return (10 highest)", "mean 21-session return"
+        ),
+        label,
+    )
+
+
+def _reliability_chart(source: Source) -> str:
+    found = source.of_run(
+        """
+        with ranked as (
+            select
+                trade_date, probability_up, return_1m_fwd_sign,
+                count(*) over () as n,
+                rank() over (order by probability_up)
+                + (count(*) over (partition by probability_up) - 1) / 2.0 as place
+            from {ml}.predictions_oof where run_id = ?
+        )
+        select
+            cast(least(floor((place - 0.5) / n * 10), 9) as bigint) as bin, trade_date,
+            count(*) as n, sum(probability_up) as predicted,
+            cast(sum(return_1m_fwd_sign) as double precision) as observed
+        from ranked group by 1, 2 order by 1, 2
+        """
+    )
+    by_bin: dict[int, list[Row]] = defaultdict(list)
+    for row in found:
+        by_bin[row["bin"]].append(row)
+    rows = []
+    for bin_ in sorted(by_bin):
+        n, predicted, observed = (
+            np.array([r[k] for r in by_bin[bin_]], dtype=float)
+            for k in ("n", "predicted", "observed")
+        )
+        share = observed.sum() / n.sum()
+        # the share is a ratio of sums over sessions: its interval is that of the linearised series
+        low, high = _series_interval((observed - share * n) / n.mean())
+        rows.append(
+            {
+                "predicted": predicted.sum() / n.sum(),
+                "observed": share,
+                "low": None if low is None else share + low,
+                "high": None if high is None else share + high,
+            }
+        )
+    label = "Observed share of rises against predicted probability in ten bins"
+    return charts.both_widths(lambda w: charts.reliability(rows, w), label)
+
+
+def _equity_chart(source: Source, segment: str) -> str:
+    words = {"long_only": "highest tenth", "universe": "all shares", "long_short": "long-short"}
+    found = source.of_run(
+        "select strategy, trade_date, equity_net from {marts}.fct_portfolio_daily "
+        f"where run_id = ? and segment = '{segment}' order by strategy, trade_date"
+    )
+    rows: list[Row] = []
+    for strategy, title in words.items():
+        series = [r for r in found if r["strategy"] == strategy]
+        step = max(1, len(series) // 300)
+        rows += [
+            {"day": r["trade_date"].isoformat(), "value": round(r["equity_net"], 4),
+             "series": title}
+            for r in [*series[:-1:step], *series[-1:]]
+        ]  # fmt: skip
+    if not rows:
+        return ""
+    label = f"Growth of 1 net of costs, {SEGMENT_TITLES.get(segment, segment)}"
+    return charts.both_widths(
+        lambda w: charts.lines(rows, w, "growth of 1, net", reference=1.0, format_=".1f"), label
+    )
+
+
+def _importance_chart(source: Source) -> str:
+    """Mean share of gain over folds and its range."""
+    rows = source.of_run(
+        """
+        select feature, avg(gain_share) as value, min(gain_share) as low, max(gain_share) as high
+        from {ml}.importance where run_id = ? and head = 'classifier' and fold > 0
+        group by feature order by value desc, feature
+        """
+    )[:_TOP_FEATURES]
+    points = [
+        {"name": r["feature"], "group": "gain", "value": r["value"], "low": r["low"],
+         "high": r["high"]}
+        for r in rows
+    ]  # fmt: skip
+    label = "Share of gain by feature: mean over folds, and the lowest and highest fold"
+    return charts.both_widths(
+        lambda w: charts.intervals(points, w, "share of gain, range over folds", 0.0, ".0%"), label
+    )
+
+
+def _ablation_chart(source: Source) -> str:
+    if not source.warehouse.has_table(source.marts, "fct_model_ablations"):
+        return ""
+    found = source.rows(
+        "select * from {marts}.fct_model_ablations where is_newest "
+        "and metric = 'roc_auc_session' and kind != 'all_added' order by kind desc, delta desc"
+    )
+    words = {"drop_one": "lost without it", "add_one": "gained on prices alone"}
+    rows = [
+        {"name": r["family"], "group": words[r["kind"]], "value": r["delta"], "low": r["ci_low"],
+         "high": r["ci_high"]}
+        for r in found
+        if r["segment"] == "all"
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    label = "AUC per session that each feature family is worth, with 95 % intervals"
+    return charts.both_widths(lambda w: charts.intervals(rows, w, "AUC", 0.0, "+.3f"), label)
+
+
+def _coverage_chart(source: Source) -> str:
+    found = source.rows(
+        """
+        select
+            family, feature, date_trunc('month', trade_date) as month,
+            sum(non_null_rows) / cast(nullif(sum(universe_rows), 0) as double precision) as value
+        from {marts}.fct_feature_coverage_by_session
+        group by 1, 2, 3 order by 1, 2, 3
+        """
+    )
+    by_feature: dict[str, list[tuple[date, float]]] = defaultdict(list)
+    for row in found:
+        month = row["month"].date() if isinstance(row["month"], datetime) else row["month"]
+        by_feature[row["feature"]].append((month, round((row["value"] or 0.0) * 20) / 20))
+    rows: list[Row] = []
+    for feature, months in by_feature.items():
+        for month, value in months:
+            end = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+            last = rows[-1] if rows else None
+            if last and last["feature"] == feature and last["value"] == value:
+                last["to"] = end.isoformat()
+            else:
+                rows.append(
+                    {"feature": feature, "from": month.isoformat(), "to": end.isoformat(),
+                     "value": value}
+                )  # fmt: skip
+    label = "Share of universe rows in which each feature is known, by month"
+    return charts.both_widths(lambda w: charts.heat_map(rows, w), label)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def _gates(source: Source) -> list[Row]:
+    order = {"minimum": 0, "target": 1, "stretch": 2, "own": 3, "alarm": 4}
+    signs = {"at_least": "≥", "more_than": ">", "at_most": "≤", "below": "<",
+             "interval_above": "low end >"}  # fmt: skip
+    rows = source.of_run("select * from {ml}.gates where run_id = ?")
+    for row in rows:
+        row["wanted"] = f"{signs[row['comparison']]} {row['threshold']:,g}"
+        value = row["value"]
+        row["reached"] = "-" if value is None else (
+            f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        )  # fmt: skip
+        if row["ci_low"] is not None:
+            row["reached"] += f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        silent = "silent" if row["passed"] else "ALARM"
+        row["word"] = silent if row["level"] == "alarm" else (
+            "passed" if row["passed"] else "failed"
+        )  # fmt: skip
+    return sorted(rows, key=lambda r: (order.get(r["level"], 9), r["gate"]))
+
+
+def _headline_rows(metrics: _Metrics) -> list[Row]:
+    """The table under the charts: what the model reached, by segment."""
+    names = (
+        ("roc_auc_session", "AUC per session", ".3f"),
+        ("roc_auc_pooled", "AUC, all rows at once", ".3f"),
+        ("auc_gap", "difference of the two: memory of dates", "+.3f"),
+        ("rank_ic", "Rank IC", ".3f"),
+        ("rank_ic_ir", "Rank IC, mean over spread", ".2f"),
+        ("decile_spread", "decile spread, 21 sessions", ".1%"),
+        ("decile_spread_net", "decile spread net of costs", ".1%"),
+        ("brier_skill", "Brier skill against the base rate", ".4f"),
+        ("calibration_error", "calibration error", ".3f"),
+        ("rmse", "RMSE, return units", ".3f"),
+        ("rmse_winsorised", "RMSE, limited at 1 and 99 %", ".3f"),
+    )
+    segments = [s for s in SEGMENT_TITLES if metrics.get(MODEL, "roc_auc_session", s)]
+    rows = [
+        {
+            "title": title,
+            "cells": [_text(metrics.get(MODEL, name, segment), format_) for segment in segments],
+        }
+        for name, title, format_ in names
+    ]
+    return [{"title": "", "cells": [SEGMENT_TITLES[s] for s in segments]}, *rows]
+
+
+def _data(source: Source, market: str) -> Mapping[str, Any]:
+    (run,) = source.of_run("select * from {marts}.dim_model_runs where run_id = ?")
+    extra = source.of_run("select versions_json, warnings_json from {ml}.runs where run_id = ?")[0]
+    metrics = _Metrics(source.of_run("select * from {ml}.metrics where run_id = ?"))
+    folds = source.of_run("select * from {ml}.folds where run_id = ? order by fold, role")
+    gates = _gates(source)
+    portfolio = source.of_run(
+        "select * from {marts}.fct_portfolio_summary where run_id = ? order by "
+        "case segment when 'all' then 0 when 'adv_100k' then 1 else 2 end, strategy"
+    )
+    liquid = "adv_100k" if any(r["segment"] == "adv_100k" for r in portfolio) else "all"
+    breaks = source.rows(
+        "select symbol, trade_date, previous_close, close, verdict, count(*) over () as total "
+        "from {marts}.fct_price_breaks where is_candidate and verdict = 'suspect_break' "
+        f"order by trade_date desc, symbol limit {_MOST_BREAKS}"
+    )
+    funnel = source.rows(
+        "select * from {marts}.fct_pipeline_funnel order by step_number, change, row_count desc"
+    )
+    holdout = [
+        {"segment": words, "auc": _text(metrics.get(MODEL, "roc_auc_session", segment, -1)),
+         "ic": _text(metrics.get(MODEL, "rank_ic", segment, -1))}
+        for segment, words in SEGMENT_TITLES.items()
+        if metrics.get(MODEL, "roc_auc_session", segment, -1)
+    ]  # fmt: skip
+    return {
+        "market": market,
+        "run": run,
+        "versions": json.loads(extra["versions_json"]),
+        "warnings": json.loads(extra["warnings_json"]),
+        "verdicts": [v for s in SEGMENT_TITLES if (v := _verdict(metrics, s))],
+        "headline": _headline_rows(metrics),
+        "holdout": holdout,
+        "gates": gates,
+        "passed": sum(g["passed"] for g in gates if g["level"] != "alarm"),
+        "promises": sum(g["level"] != "alarm" for g in gates),
+        "alarms": [g for g in gates if g["level"] == "alarm" and not g["passed"]],
+        "portfolio": [
+            {**r, "segment_title": SEGMENT_TITLES.get(r["segment"], r["segment"])}
+            for r in portfolio
+        ],
+        "liquid_title": SEGMENT_TITLES[liquid],
+        "signals": source.of_run(
+            "select * from {marts}.fct_signal_performance where run_id = ? and segment = 'all' "
+            "order by mean_probability desc"
+        ),
+        "folds": [f for f in folds if f["role"] == "test"],
+        "funnel": funnel,
+        "breaks": breaks,
+        "charts": {
+            "auc": _headline_chart(metrics, "roc_auc_session", "AUC per session", 0.5),
+            "ic": _headline_chart(metrics, "rank_ic", "Rank IC", 0.0),
+            "folds": _fold_chart(metrics, folds),
+            "auc_time": _rolling_chart(source, "roc_auc", "AUC per session", 0.5),
+            "ic_time": _rolling_chart(source, "rank_ic", "Rank IC", 0.0),
+            "deciles": _decile_chart(source),
+            "reliability": _reliability_chart(source),
+            "equity": _equity_chart(source, "all"),
+            "equity_liquid": _equity_chart(source, liquid) if liquid != "all" else "",
+            "importance": _importance_chart(source),
+            "ablation": _ablation_chart(source),
+            "coverage": _coverage_chart(source),
+        },
+        "theme": charts.THEME,
+    }
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def render(source: Source, market: str) -> str:
+    """The page.
+
+    Args:
+        source: where to read.
+        market: name of the market, for the title.
+
+    Raises:
+        AsxwError: the marts do not hold the run yet.
+    """
+    _require(source)
+    filters: dict[str, Callable[..., str]] = {
+        "percent": _percent,
+        "count": lambda n: "-" if n is None else f"{n:,.0f}",
+        "number": lambda x, digits=2: "-" if x is None else f"{x:,.{digits}f}",
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(TEMPLATE).render(**_data(source, market))
