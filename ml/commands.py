@@ -22,7 +22,7 @@ from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
-from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates
+from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal_thresholds
 from ml.manifest import ProjectManifest, project_manifest
 from ml.registry import SEED, champion, promote, side_by_side_metrics
 from ml.report import Source, render
@@ -180,6 +180,7 @@ def train_command(
     described = _manifest(settings, manifest, variables)
     features = described.features(config.features)
     contract = read_contract(project_dir, "ml")
+    gates, thresholds = read_gates(), signal_thresholds(_variables(project_dir, variables))
     label = str(_variables(project_dir, variables).get("label_price", "close"))
 
     # The file is given back while the models are trained, so that dbt and readers can go on.
@@ -196,8 +197,8 @@ def train_command(
         report=_say,
     )
     families = {c.name: c.family for c in described.columns if c.family}
-    gates = judge_run(run, read_gates(), families, _variables(project_dir, variables))
-    run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, gates)})
+    results = judge_run(run, gates, families, thresholds)
+    run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, results)})
 
     root = artifacts or project_dir / "artifacts"
     folder = save_artifact(root, run.card, run.classifier, run.regressor)
@@ -211,7 +212,7 @@ def train_command(
 
     click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
     click.echo("\nGates:")
-    click.echo(gate_table(gates))
+    click.echo(gate_table(results))
     for warning in run.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"run {run.run_id}: trained through {run.card.trained_through}, saved in {folder}")

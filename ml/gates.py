@@ -99,18 +99,48 @@ def read_gates(path: Path | None = None) -> list[Gate]:
     return found
 
 
+_THRESHOLDS = (
+    "signal_strong_buy_probability",
+    "signal_buy_probability",
+    "signal_sell_probability",
+    "signal_strong_sell_probability",
+    "signal_buy_return",
+    "signal_sell_return",
+)
+
+
+def signal_thresholds(variables: Mapping[str, Any]) -> dict[str, float]:
+    """The thresholds of signals among dbt's variables.
+
+    Raises:
+        AsxwError: names those that are missing or no numbers.
+    """
+    found, wrong = {}, []
+    for name in _THRESHOLDS:
+        try:
+            found[name] = float(variables[name])
+        except (KeyError, TypeError, ValueError):
+            wrong.append(name)
+    if wrong:
+        raise AsxwError(
+            f"dbt_project.yml must give {', '.join(wrong)} under vars, as numbers: the gates count "
+            "signals."
+        )
+    return found
+
+
 def signal_class(
-    probability: np.ndarray, expected: np.ndarray, variables: Mapping[str, Any]
+    probability: np.ndarray, expected: np.ndarray, thresholds: Mapping[str, float]
 ) -> np.ndarray:
-    """The signal of each row (n,), as the macro signal_class gives it, from dbt's variables."""
-    rises = expected > float(variables["signal_buy_return"])
-    falls = expected < float(variables["signal_sell_return"])
+    """The signal of each row (n,), as the macro signal_class gives it."""
+    rises = expected > thresholds["signal_buy_return"]
+    falls = expected < thresholds["signal_sell_return"]
     return np.select(
         [
-            rises & (probability >= float(variables["signal_strong_buy_probability"])),
-            rises & (probability >= float(variables["signal_buy_probability"])),
-            falls & (probability <= float(variables["signal_strong_sell_probability"])),
-            falls & (probability <= float(variables["signal_sell_probability"])),
+            rises & (probability >= thresholds["signal_strong_buy_probability"]),
+            rises & (probability >= thresholds["signal_buy_probability"]),
+            falls & (probability <= thresholds["signal_strong_sell_probability"]),
+            falls & (probability <= thresholds["signal_sell_probability"]),
         ],
         ["STRONG_BUY", "BUY", "STRONG_SELL", "SELL"],
         "HOLD",
@@ -215,7 +245,7 @@ def judge_run(
     run: TrainingRun,
     gates: Sequence[Gate],
     families: Mapping[str, str],
-    variables: Mapping[str, Any],
+    thresholds: Mapping[str, float],
 ) -> list[GateResult]:
     """Gates of a finished run.
 
@@ -223,13 +253,13 @@ def judge_run(
         run: the run.
         gates: from `read_gates`.
         families: feature family by feature.
-        variables: dbt's variables, for the thresholds of signals.
+        thresholds: of the signals, from `signal_thresholds`.
     """
     predictions = run.tables["predictions_oof"]
     signals = signal_class(
         predictions.column("probability_up").to_numpy(),
         predictions.column("expected_return").to_numpy(),
-        variables,
+        thresholds,
     )
     evidence = Evidence(
         metrics=run.metrics,

@@ -42,6 +42,14 @@ ROLES = {
 }
 FEATURES = tuple(name for name, (role, _) in ROLES.items() if role == "feature")
 
+SIGNALS = {
+    "signal_strong_buy_probability": 0.60,
+    "signal_buy_probability": 0.53,
+    "signal_sell_probability": 0.42,
+    "signal_strong_sell_probability": 0.36,
+    "signal_buy_return": 0.0,
+    "signal_sell_return": 0.0,
+}
 SMALL = {
     "classifier": {"trees_final": 12, "trees_fold": 10},
     "regressor": {"trees_final": 12, "trees_fold": 10},
@@ -193,7 +201,7 @@ def make_project(folder: Path, market: Market, overlay: dict | None = None) -> P
     contract.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "dbt_project.yml").write_text(
         "name: asx_warehouse\nprofile: asx_warehouse\n"
-        "vars: {schema_prefix: '', label_price: close}\n",
+        + yaml.safe_dump({"vars": {"schema_prefix": "", "label_price": "close", **SIGNALS}}),
         encoding="utf-8",
     )
     (folder / "profiles.yml").write_text(

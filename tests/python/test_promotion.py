@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from panel_fixture import make_market, make_project
+from panel_fixture import SIGNALS, make_market, make_project
 from sklearn.metrics import roc_auc_score
 
 from ml.cli import main
@@ -33,14 +33,6 @@ OVERLAY = {
     "evaluation": {"replicates": 20},
     "threads": 1,
 }
-VARIABLES = {
-    "signal_strong_buy_probability": 0.60,
-    "signal_buy_probability": 0.53,
-    "signal_sell_probability": 0.42,
-    "signal_strong_sell_probability": 0.36,
-    "signal_buy_return": 0.0,
-    "signal_sell_return": 0.0,
-}
 
 
 def asxw(project, *arguments):
@@ -60,10 +52,6 @@ def execute(project, sql):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = make_project(tmp_path_factory.mktemp("promoted") / "p", make_market(40, 420), OVERLAY)
-    (folder / "dbt_project.yml").write_text(
-        "name: asx_warehouse\nprofile: asx_warehouse\n"
-        + yaml.safe_dump({"vars": {"schema_prefix": "", "label_price": "close", **VARIABLES}})
-    )
     done = asxw(folder, "train", "--config", str(folder / "small.yml"))
     assert done.exit_code == 0, done.output
     assert "Gates:" in done.stdout and "FAILED" in done.stdout
@@ -173,7 +161,7 @@ def test_a_gate_that_makes_no_sense_is_refused(tmp_path):
 def test_signals_are_those_of_the_macro():
     probability = np.array([0.60, 0.53, 0.52, 0.42, 0.36, 0.7, 0.3, 0.7])
     expected = np.array([0.1, 0.1, 0.1, -0.1, -0.1, -0.1, 0.1, 0.0])
-    assert signal_class(probability, expected, VARIABLES).tolist() == [
+    assert signal_class(probability, expected, SIGNALS).tolist() == [
         "STRONG_BUY", "BUY", "HOLD", "SELL", "STRONG_SELL", "HOLD", "HOLD", "HOLD",
     ]  # fmt: skip
 
@@ -315,3 +303,12 @@ def test_backfill_scores_every_session_once(project):
     assert rows[0] == rows[1] > 0 and rows[2] == sessions
     both = asxw(project, "score", "--as-of", str(latest), "--backfill", str(first), str(latest))
     assert both.exit_code == 1 and "give one of them" in both.stderr
+
+
+def test_a_missing_threshold_is_named_before_anything_is_trained(tmp_path):
+    folder = make_project(tmp_path / "p", make_market(8, 200), OVERLAY)
+    path = folder / "dbt_project.yml"
+    path.write_text(path.read_text().replace("signal_buy_return", "signal_buy_retrun"))
+    done = asxw(folder, "train", "--config", str(folder / "small.yml"))
+    assert done.exit_code == 1
+    assert "signal_buy_return" in done.stderr and "rows" not in done.stderr
