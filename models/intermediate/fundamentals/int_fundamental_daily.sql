@@ -4,6 +4,10 @@
   joined by the sessions it holds for; older than fundamental_max_age_days it says nothing.
 #}
 {% set is_split_adjusted = market_var('price_basis') == 'split_adjusted' %}
+{% set ratios = [
+    'roe', 'eps', 'profit_margin', 'revenue_growth_yoy', 'eps_growth', 'roe_trend_4', 'eps_trend_4',
+    'margin_trend_4'
+] %}
 {% set derives = market_var('fundamental_ratios') == 'statements' %}
 
 with daily_grid as (
@@ -53,7 +57,9 @@ by_session as (
     from versions
     cross join first_day
     inner join session_days
-        on greatest({{ usable_on('versions.valid_from') }}, first_day.calendar_day) = session_days.calendar_day
+        on
+            greatest({{ usable_on('versions.valid_from') }}, first_day.calendar_day)
+            = session_days.calendar_day
     order by versions.security_id asc, session_days.session_idx asc, versions.valid_from desc
 
 ),
@@ -78,7 +84,8 @@ reported as (
         version_ranges.valid_from as available_at,
         versions.available_at as report_available_at,
         versions.period_end,
-        case when {{ 'figures.has_statements' if derives else 'false' }} then 'statements' else 'vendor' end as basis,
+        case when {{ 'figures.has_statements' if derives else 'false' }} then 'statements' else 'vendor' end
+            as basis,
         versions.pe_ratio as vendor_pe_ratio,
         versions.pb_ratio as vendor_pb_ratio,
         versions.eps as vendor_eps,
@@ -119,7 +126,6 @@ reported as (
 
 ),
 
-{% set ratios = ['roe', 'eps', 'profit_margin', 'revenue_growth_yoy', 'eps_growth', 'roe_trend_4', 'eps_trend_4', 'margin_trend_4'] -%}
 -- one way for all ratios of a report; figures of one vendor and ratios of another do not mix
 chosen as (
 

@@ -143,7 +143,6 @@ chained as (
 completed as (
 
     select
-        *,
         {% for flow in flows -%}
             coalesce(
                 {{ flow }}_quarter,
@@ -159,8 +158,9 @@ completed as (
             coalesce(
                 {{ flow }}_half,
                 case when follows_half then {{ flow }}_year - lag({{ flow }}_half) over in_time end
-            ) as {{ flow }}_of_half{{ ',' if not loop.last }}
-        {% endfor %}
+            ) as {{ flow }}_of_half,
+        {% endfor -%}
+        *
     from chained
     window in_time as (partition by security_id, valid_from order by period_end)
 
@@ -211,7 +211,6 @@ valued as (
 compared as (
 
     select
-        *,
         {% for value in ['revenue_12m', 'eps'] -%}
             case
                 when period_end - lag(period_end, 4) over in_time between 350 and 380
@@ -227,8 +226,9 @@ compared as (
                 3 * ({{ value }} - lag({{ value }}, 3) over in_time)
                 + lag({{ value }}) over in_time
                 - lag({{ value }}, 2) over in_time
-            ) / 10 as {{ value }}_trend_4{{ ',' if not loop.last }}
-        {% endfor %}
+            ) / 10 as {{ value }}_trend_4,
+        {% endfor -%}
+        *
     from valued
     window in_time as (partition by security_id, valid_from order by period_end)
 
