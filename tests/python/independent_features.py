@@ -146,10 +146,10 @@ def reported_market_cap(
 # Sessions, securities, traded rows
 
 
-def market_sessions(prices: pd.DataFrame) -> pd.DataFrame:
+def market_sessions(prices: pd.DataFrame, exchange: str = CALENDAR) -> pd.DataFrame:
     """Calendar sessions that prices really cover, with their index and decision time."""
     first, last = prices["trade_date"].min(), prices["trade_date"].max()
-    calendar = exchange_calendars.get_calendar(CALENDAR, start=first, end=last)
+    calendar = exchange_calendars.get_calendar(exchange, start=first, end=last)
     covered = prices.groupby("trade_date")["symbol"].nunique().rename("priced_symbols")
     days = pd.DatetimeIndex(calendar.sessions_in_range(first, last)).astype("datetime64[us]")
     covered = covered[covered.index.isin(days)].sort_index().reset_index()
@@ -270,10 +270,10 @@ def tick_size(price: float) -> float:
     return 0.005 if price < 2.00 else 0.01
 
 
-def is_candidate(previous: float, close: float) -> bool:
-    """A move by a factor of 1.8 up or 0.55 down, and of more than three ticks."""
+def is_candidate(previous: float, close: float, ticks: bool = True) -> bool:
+    """A move by a factor of 1.8 up or 0.55 down, and of more than three ticks where there are."""
     ratio = close / previous
-    move, limit = abs(close - previous), 3 * tick_size(min(previous, close))
+    move, limit = abs(close - previous), 3 * tick_size(min(previous, close)) if ticks else 0.0
     return (ratio >= 1.8 or ratio <= 0.55) and move > limit * (1 + 1e-9)
 
 
@@ -287,7 +287,11 @@ def snapped(ratio: float) -> float:
 
 
 def price_breaks(
-    raw: RawTables, securities: Securities, sessions: pd.DataFrame, traded: pd.DataFrame
+    raw: RawTables,
+    securities: Securities,
+    sessions: pd.DataFrame,
+    traded: pd.DataFrame,
+    ticks: bool = True,
 ) -> pd.DataFrame:
     """Every candidate and every capital change, with verdict and the session it is known from."""
     directory = raw.directory[raw.directory["market_cap"] > 0].copy()
@@ -314,7 +318,7 @@ def price_breaks(
     }
     found = []
     for row in suspects.itertuples():
-        candidate = is_candidate(row.previous_close, row.close)
+        candidate = is_candidate(row.previous_close, row.close, ticks)
         own = actions_of.get(row.security_id)
         if own is not None:
             own = own[
