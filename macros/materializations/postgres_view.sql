@@ -18,6 +18,11 @@
         {{ get_create_view_as_sql(new, sql) }}
     {%- endcall %}
     {% set existing = load_cached_relation(existing) if existing is not none else none %}
+    {% if existing is not none and existing.is_view and not postgres_exists(existing) %}
+        {# dropped with a table it read, which dbt's cache did not see #}
+        {% do adapter.drop_relation(existing) %}
+        {% set existing = none %}
+    {% endif %}
     {% if existing is not none and existing.is_view and postgres_same_view(existing, new) %}
         {% call statement('unchanged') -%}
             drop view {{ new }}
@@ -42,5 +47,10 @@
     {% set answer = run_query(
         "select pg_get_viewdef(to_regclass('" ~ one ~ "')) = pg_get_viewdef(to_regclass('" ~ other ~ "'))"
     ) %}
-    {{ return(answer.rows[0][0] is true or answer.rows[0][0] == true) }}
+    {{ return(answer.rows[0][0] | string | lower == 'true') }}
+{%- endmacro %}
+
+{% macro postgres_exists(relation) -%}
+    {% set answer = run_query("select to_regclass('" ~ relation ~ "') is not null") %}
+    {{ return(answer.rows[0][0] | string | lower == 'true') }}
 {%- endmacro %}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,10 @@ def kill_server(server: PostgresServer) -> None:
     parent = psutil.Process(pid)
     family = [parent, *parent.children(recursive=True)]
     for process in family:
-        process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 30
+        # the children of a dead parent may be gone before their turn
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 60
     while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)

@@ -18,7 +18,7 @@ OWN_TABLES = [
     "create schema market",
     "create table market.prices as select trade_date as dt, symbol, open::numeric as px_open, "
     "high::numeric as px_high, low::numeric as px_low, close::numeric as px_close, "
-    "volume::bigint as shares from raw.prices",
+    "volume::numeric as shares from raw.prices",
     "create table market.fundamentals as select symbol, period_end as fiscal_end, "
     "available_at at time zone 'Australia/Sydney' as updated_at, period_type as kind, "
     "pe_ratio as pe, eps, market_cap as mktcap from raw.fundamentals",
@@ -69,7 +69,7 @@ def test_fundamentals_and_an_empty_schema(built: Database, tmp_path: Path) -> No
     command("dbt", "--quiet", "run", "--vars", text, *select, environment=environment)
     loaded = built.rows("select symbol, period_end, available_at, pe_ratio from raw.fundamentals")
     found = own.rows("select symbol, period_end, available_at, pe_ratio from asxw_raw.fundamentals")
-    assert sorted(found, key=repr) == sorted(loaded, key=repr) and found
+    assert sorted(map(repr, found)) == sorted(map(repr, loaded)) and found
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,7 @@ def test_a_server_killed_in_a_write_back_keeps_the_previous_predictions(built: D
         # not committed before the server is gone
         killer.join()
         warehouse.read_rows("select 1")
+    killer.join()
     team = again(team)
     assert team.rows("select * from ml.predictions order by symbol") == before
     with team.warehouse() as warehouse:
