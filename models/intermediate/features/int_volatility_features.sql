@@ -46,7 +46,8 @@ rolled as (
         {{ rolling_deviation('return_1d', 'last_30') }} as deviation_30,
         {{ rolling_deviation('return_1d', 'last_60') }} as deviation_60,
         {{ rolling_deviation('return_1d', 'last_90') }} as deviation_90,
-        {{ rolling_mean('least(return_1d, 0) * least(return_1d, 0)', 'last_60', 14) }} as downside_variance_60,
+        {{ rolling_mean('least(return_1d, 0) * least(return_1d, 0)', 'last_60', 14) }}
+            as downside_variance_60,
         {{ rolling_skewness('return_1d', 'last_60') }} as skewness_60,
         {{ rolling_extreme(highest_return, 'last_21') }} as highest_return_21,
         {{ rolling_mean('true_range', 'last_14', 30, -110) }} as mean_true_range_14,
