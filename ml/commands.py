@@ -386,10 +386,9 @@ def score_command(
         else:
             sessions = [session_to_score(warehouse, daily, day)]
         warehouse.create_tables(schema, contract)
-        with warehouse.transaction():
-            for session in sessions:
-                scores = score(warehouse, daily, artifact, session, config.num_threads)
-                write_scores(warehouse, schema, contract, scores)
+        scored = [score(warehouse, daily, artifact, s, config.num_threads) for s in sessions]
+        write_scores(warehouse, schema, contract, *scored)
+    session, scores = sessions[-1], scored[-1]
     if backfill:
         click.echo(f"{len(sessions)} sessions scored, {sessions[0]} through {sessions[-1]}.")
     order = pc.sort_indices(

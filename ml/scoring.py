@@ -153,8 +153,10 @@ def score(
 
 
 def write_scores(
-    warehouse: Warehouse, schema: str, contract: dict[str, Table], scores: Scores
+    warehouse: Warehouse, schema: str, contract: dict[str, Table], *sessions: Scores
 ) -> None:
-    """Replace the run's predictions for the session; call it in a transaction."""
-    key = {"run_id": scores.run_id, "trade_date": scores.trade_date}
-    warehouse.replace(schema, contract["predictions"], scores.rows, key)
+    """Replace the predictions of these runs and sessions, all of them in one transaction."""
+    with warehouse.transaction():
+        for scores in sessions:
+            key = {"run_id": scores.run_id, "trade_date": scores.trade_date}
+            warehouse.replace(schema, contract["predictions"], scores.rows, key)

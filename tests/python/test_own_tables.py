@@ -16,9 +16,11 @@ pytestmark = pytest.mark.slow
 # docs/own_tables.md, with the columns the sample has
 OWN_TABLES = [
     "create schema market",
-    "create table market.prices as select trade_date as dt, symbol, open::numeric as px_open, "
-    "high::numeric as px_high, low::numeric as px_low, close::numeric as px_close, "
-    "volume::numeric as shares from raw.prices",
+    # a team's table has one row per symbol and day: of a corrected bar the correction
+    "create table market.prices as select distinct on (symbol, trade_date) trade_date as dt, "
+    "symbol, open::numeric as px_open, high::numeric as px_high, low::numeric as px_low, "
+    "close::numeric as px_close, volume::numeric as shares from raw.prices "
+    "order by symbol, trade_date, available_at desc",
     "create table market.fundamentals as select symbol, period_end as fiscal_end, "
     "available_at at time zone 'Australia/Sydney' as updated_at, period_type as kind, "
     "pe_ratio as pe, eps, market_cap as mktcap from raw.fundamentals",
