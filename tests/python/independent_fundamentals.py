@@ -255,9 +255,17 @@ class Count:
         """Near enough to equity to be it, with or without the minorities."""
         return 0.6 * self.equity <= self.filed <= 1.65 * self.equity
 
-    def in_scale(self, shares: float) -> bool:
+    def assets_a_share(self, shares: float, market: Market) -> float:
+        """The scale of a count; where quotes are as traded, by the price instead."""
+        if not market.split_adjusted and self.close > 0:
+            return 60 * self.assets / (shares * self.close)
+        return self.assets / shares
+
+    def in_scale(self, shares: float, market: Market) -> bool:
         """A share has a plausible part of the assets."""
-        return np.isnan(self.assets) or 0.5 <= self.assets / shares <= 5000
+        priced = not market.split_adjusted and self.close > 0
+        least = 0.5 if priced or market.split_adjusted else 0.001
+        return np.isnan(self.assets) or least <= self.assets_a_share(shares, market) <= 5000
 
 
 def growth(now: float, then: float) -> float:
@@ -369,44 +377,51 @@ def walk(counts: Sequence[Count], bars: pd.DataFrame, market: Market) -> None:
         count.reason = "unexplained jump"
         count.split = last.split if last is not None else 1.0
         value, accepted, split = count.filed, False, 1.0
+        if last is not None and abs(np.log10(value / last.value)) >= 2.5:
+            value /= 1000.0 ** np.round(np.log10(value / last.value) / 3)
+            known = not np.isnan(count.assets)
+            if known and count.in_scale(count.filed, market) and not count.in_scale(value, market):
+                last, value = None, count.filed  # the level was the wrong one
+        new_level = True
         if last is None:
-            if not count.in_scale(value):
+            if not count.in_scale(value, market):
                 if count.assets > 0:
-                    while count.assets / value >= 2000:
+                    while count.assets_a_share(value, market) >= 2000:
                         value *= 1000
-                    while count.assets / value < 2:
+                    while count.assets_a_share(value, market) < 2:
                         value /= 1000
                 accepted = bool(seen) and abs(np.log(value / seen[-1][0])) <= 0.05
+                accepted = accepted and not count.money_like
             else:
                 accepted = not count.money_like
         else:
-            if abs(np.log10(value / last.value)) >= 2.5:
-                value /= 1000.0 ** np.round(np.log10(value / last.value) / 3)
-            accepted, split = judged(count, value, last, following, bars, market)
-            if not accepted and not count.money_like and len(seen) >= 2:
+            accepted, split, new_level = judged(count, value, last, following, bars, market)
+            if not count.money_like and len(seen) >= 2:
                 steps = (value, seen[-1][0], seen[-2][0])
-                accepted = all(abs(np.log(a / b)) <= 0.05 for a, b in itertools.pairwise(steps))
+                third = all(abs(np.log(a / b)) <= 0.05 for a, b in itertools.pairwise(steps))
+                accepted, new_level = accepted or third, new_level or third
         seen.append((value, count.money_like))
         if accepted:
             count.value, count.reason = value, ""
+        if accepted and new_level:
             count.split *= split
             last = count
 
 
 def judged(
     count: Count, value: float, last: Count, following: float, bars: pd.DataFrame, market: Market
-) -> tuple[bool, float]:
-    """Accepted or not, and the split that explains the step from the latest accepted count."""
+) -> tuple[bool, float, bool]:
+    """Accepted or not, the split that explains the step, and whether the next one confirms it."""
     d = float(np.log(value / last.value))
     if -0.35 <= d <= 0.35:
-        return True, 1.0
+        return True, 1.0, True
     steps = [growth(count.assets, last.assets), growth(count.equity, last.equity)]
     if np.isnan(steps).all():
         steps = [growth(count.revenue, last.revenue)]
     along = [np.sign(d) * step for step in steps if not np.isnan(step)]
     moved = bool(along) and max(along) >= abs(d) / 2
     if moved:
-        return not count.money_like, 1.0
+        return not count.money_like, 1.0, True
     sizes = CUSTOMARY[(CUSTOMARY > 1) & (CUSTOMARY <= 50)]
     distance = np.abs(np.log(sizes) - abs(d))
     at = int(np.argmin(distance))
@@ -414,9 +429,13 @@ def judged(
     if not np.isnan(following):
         scale = np.log10(following / value)
         agrees = bool(abs(scale - 3 * np.round(scale / 3)) <= 0.11)
-    if distance[at] <= 0.05 and agrees and fractions(last.filed_at, bars, market):
-        return True, float(sizes[at]) if d > 0 else 1 / float(sizes[at])
-    return False, 1.0
+    if distance[at] <= 0.05 and fractions(last.filed_at, bars, market):
+        return (
+            True,
+            (float(sizes[at]) if d > 0 else 1 / float(sizes[at])) if agrees else 1.0,
+            agrees,
+        )
+    return False, 1.0, False
 
 
 def fractions(filed_at: pd.Timestamp, bars: pd.DataFrame, market: Market) -> bool:
@@ -495,6 +514,11 @@ def twelve_months(known: Known, ends: Sequence[pd.Timestamp], name: str) -> list
     in_line = [i >= 3 and all(after_quarter[i - 2 : i + 1]) for i in range(len(ends))]
     quarter, half, result = list(rows["quarter"]), list(rows["half"]), []
     for i in range(len(ends)):
+        before = sorted(abs(q) for q in rows["quarter"][max(i - 3, 0) : i])
+        if name == "revenue" and in_line[i] and not np.isnan(before).any():
+            left = rows["year"][i] - sum(rows["quarter"][i - 3 : i])
+            if not np.isnan(left) and not 0.3 * before[1] <= left <= 2.5 * before[1]:
+                rows["year"][i] = NAN  # a wrong year
         if np.isnan(quarter[i]) and in_line[i]:
             quarter[i] = rows["year"][i] - sum(rows["quarter"][i - 3 : i])
         if np.isnan(half[i]) and after_half[i]:
@@ -670,7 +694,8 @@ def add_columns(
     """Columns of a row that need no other security."""
     decisions = sessions["decision_at"].to_numpy()
     ranges = ranges.assign(
-        usable=np.searchsorted(decisions, ranges["valid_from"].to_numpy(), side="right")
+        # the last session decided when the report came out
+        usable=np.searchsorted(decisions, ranges["fund_available_at"].to_numpy(), side="right") - 1
     )
     panel = panel.rename(columns={"market_cap": "directory_cap"}).drop(columns="sector")
     panel["decision_at"] = panel["decision_at"].astype("datetime64[us]")
@@ -698,8 +723,8 @@ def add_columns(
     income, equity, cash = rows["net_income"], rows["equity"], rows["cash"]
     derived = counts & market.statements
     derived &= income.notna() | rows["revenue"].notna() | equity.notna()
-    # a count is a statement's figure: where the ratios are the vendor's, so is the size
-    shares = rows["aligned"].where(derived)
+    # a size needs a count alone
+    shares = rows["aligned"].where(counts & market.statements)
     from_shares = shares * close / q
     cap_source = np.select(
         [rows["directory_cap"].notna(), from_shares.notna(), rows["vendor_market_cap"].notna()],
@@ -730,6 +755,8 @@ def add_columns(
         "book_to_price": pd.Series(divided(1, told["pb_ratio"])),
         "fcf_yield": pd.Series(divided(told["free_cash_flow"], value)),
     }
+    if market.statements:  # a statement's own figure is one quarter's or half's
+        told |= {name: own[name] for name in ("free_cash_flow", "fcf_yield")}
     result = rows[["security_id", "session_idx", "symbol", "trade_date", "is_traded",
                    "is_in_universe", "fund_available_at", "fund_period_end", "fund_age_days",
                    "valid_from"]].copy()  # fmt: skip

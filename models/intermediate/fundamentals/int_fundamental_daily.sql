@@ -75,6 +75,22 @@ version_ranges as (
 
 ),
 
+-- the last session decided when the report came out: per-share values are in its shares
+report_sessions as (
+
+    select
+        versions.security_id,
+        versions.valid_from,
+        session_days.session_idx - 1 as report_session_idx
+    from versions
+    cross join first_day
+    inner join session_days
+        on
+            greatest({{ usable_on('versions.available_at') }}, first_day.calendar_day)
+            = session_days.calendar_day
+
+),
+
 reported as (
 
     select
@@ -82,6 +98,7 @@ reported as (
         version_ranges.from_session_idx,
         version_ranges.before_session_idx,
         version_ranges.valid_from as available_at,
+        report_sessions.report_session_idx,
         versions.available_at as report_available_at,
         versions.period_end,
         case when {{ 'figures.has_statements' if derives else 'false' }} then 'statements' else 'vendor' end
@@ -119,6 +136,10 @@ reported as (
         on
             version_ranges.security_id = versions.security_id
             and version_ranges.valid_from = versions.valid_from
+    inner join report_sessions
+        on
+            version_ranges.security_id = report_sessions.security_id
+            and version_ranges.valid_from = report_sessions.valid_from
     inner join figures
         on
             version_ranges.security_id = figures.security_id
@@ -133,6 +154,7 @@ chosen as (
         security_id,
         from_session_idx,
         before_session_idx,
+        report_session_idx,
         available_at,
         report_available_at,
         period_end,
@@ -140,14 +162,20 @@ chosen as (
         {% for ratio in ratios -%}
             case basis when 'statements' then {{ ratio }} else vendor_{{ ratio }} end as {{ ratio }},
         {% endfor -%}
-        case basis when 'statements' then free_cash_flow_12m else vendor_free_cash_flow end as free_cash_flow,
+        {% if derives -%}
+            -- a statement's own figure is one quarter's or half's
+            free_cash_flow_12m as free_cash_flow,
+        {% else -%}
+            vendor_free_cash_flow as free_cash_flow,
+        {% endif -%}
         debt_to_equity,
         div_yield,
         current_ratio,
         quick_ratio,
         case basis when 'statements' then net_income_12m end as net_income_12m,
         case basis when 'statements' then equity end as equity,
-        case basis when 'statements' then shares end as shares,
+        -- a size needs a count alone
+        {{ 'shares' if derives else 'cast(null as double precision)' }} as shares,
         case basis when 'vendor' then vendor_pe_ratio end as vendor_pe_ratio,
         case basis when 'vendor' then vendor_pb_ratio end as vendor_pb_ratio,
         case basis when 'vendor' then vendor_eps end as vendor_eps,
@@ -156,18 +184,18 @@ chosen as (
 
 ),
 
--- the capital factor of the session at which a report became usable
+-- the capital factor of those sessions
 report_factors as (
 
-    select
+    select distinct
         daily_grid.spell_key,
-        daily_grid.session_idx as from_session_idx,
+        daily_grid.session_idx as report_session_idx,
         daily_grid.capital_factor
     from daily_grid
-    inner join version_ranges
+    inner join report_sessions
         on
-            daily_grid.security_id = version_ranges.security_id
-            and daily_grid.session_idx = version_ranges.from_session_idx
+            daily_grid.security_id = report_sessions.security_id
+            and daily_grid.session_idx = report_sessions.report_session_idx
 
 ),
 
@@ -183,7 +211,7 @@ joined as (
         -- shares today over shares at the report
         coalesce(report_factors.capital_factor, 1) / daily_grid.capital_factor as price_factor,
         coalesce(
-            daily_grid.sessions_since_break >= daily_grid.session_idx - chosen.from_session_idx, true
+            daily_grid.sessions_since_break >= daily_grid.session_idx - chosen.report_session_idx, true
         ) as is_unbroken,
         chosen.available_at,
         chosen.report_available_at,
@@ -215,7 +243,7 @@ joined as (
     left join report_factors
         on
             daily_grid.spell_key = report_factors.spell_key
-            and chosen.from_session_idx = report_factors.from_session_idx
+            and chosen.report_session_idx = report_factors.report_session_idx
     left join directory_daily
         on
             daily_grid.security_id = directory_daily.security_id

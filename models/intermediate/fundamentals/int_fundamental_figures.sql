@@ -4,6 +4,10 @@
   known then. docs/fundamentals.md has every formula.
 #}
 {% set flows = ['net_income', 'revenue', 'free_cash_flow'] %}
+{% set three_quarters = [
+    'lag(revenue_quarter) over in_time', 'lag(revenue_quarter, 2) over in_time',
+    'lag(revenue_quarter, 3) over in_time'
+] | join(', ') %}
 {% set trended = ['roe', 'eps', 'margin', 'vendor_roe', 'vendor_eps', 'vendor_margin'] %}
 
 with versions as (
@@ -139,6 +143,42 @@ chained as (
 
 ),
 
+-- a year's revenue that leaves its fourth quarter a size the other three do not have is a wrong year
+checked as (
+
+    select
+        {% for flow in flows if flow != 'revenue' -%}
+            {{ flow }}_year as {{ flow }}_year_checked,
+        {% endfor -%}
+        case
+            when
+                not is_fourth_quarter
+                or not coalesce(
+                    revenue_year
+                    - lag(revenue_quarter) over in_time
+                    - lag(revenue_quarter, 2) over in_time
+                    - lag(revenue_quarter, 3) over in_time
+                    not between 0.3 * (
+                        lag(revenue_quarter) over in_time
+                        + lag(revenue_quarter, 2) over in_time
+                        + lag(revenue_quarter, 3) over in_time
+                        - greatest({{ three_quarters }}) - least({{ three_quarters }})
+                    ) and 2.5 * (
+                        lag(revenue_quarter) over in_time
+                        + lag(revenue_quarter, 2) over in_time
+                        + lag(revenue_quarter, 3) over in_time
+                        - greatest({{ three_quarters }}) - least({{ three_quarters }})
+                    ),
+                    false
+                )
+                then revenue_year
+        end as revenue_year_checked,
+        *
+    from chained
+    window in_time as (partition by security_id, valid_from order by period_end)
+
+),
+
 -- the last quarter or half of a fiscal year is often only inside the year
 completed as (
 
@@ -149,7 +189,7 @@ completed as (
                 case
                     when is_fourth_quarter
                         then
-                            {{ flow }}_year
+                            {{ flow }}_year_checked
                             - lag({{ flow }}_quarter) over in_time
                             - lag({{ flow }}_quarter, 2) over in_time
                             - lag({{ flow }}_quarter, 3) over in_time
@@ -161,7 +201,7 @@ completed as (
             ) as {{ flow }}_of_half,
         {% endfor -%}
         *
-    from chained
+    from checked
     window in_time as (partition by security_id, valid_from order by period_end)
 
 ),
@@ -173,7 +213,7 @@ summed as (
         {% for flow in flows -%}
             coalesce(
                 {{ flow }}_ttm,
-                {{ flow }}_year,
+                {{ flow }}_year_checked,
                 case
                     when is_fourth_quarter
                         then

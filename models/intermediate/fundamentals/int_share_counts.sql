@@ -3,7 +3,27 @@
   with wrong units (a thousandth, a millionth), with equity in dollars in their place, negative, or
   of another class of shares. Each count is judged against the latest accepted one of its company,
   in the order of filing; docs/fundamentals.md has the rules with worked examples.
+
+  Whether a count is accepted depends on what was filed by then, never on a later filing. A later one
+  only decides whether a split was one (is_confirmed): that moves the level the next count is judged
+  against, and the share basis of the price file, which the vendor adjusted with hindsight.
 #}
+{% set is_raw = market_var('price_basis') == 'raw' -%}
+{# assets a share that say the unit is right; where quotes are as traded, the price is the scale #}
+{% set assets_per_share -%}
+    {%- if is_raw -%}
+        case when close > 0 then 60 * total_assets / (shares_filed * close) else total_assets / shares_filed end
+    {%- else -%}
+        total_assets / shares_filed
+    {%- endif -%}
+{%- endset %}
+{% set least_assets -%}
+    {%- if is_raw -%}
+        case when close > 0 then 0.5 else {{ market_var('min_assets_per_share') }} end
+    {%- else -%}
+        {{ market_var('min_assets_per_share') }}
+    {%- endif -%}
+{%- endset %}
 with recursive
 
 share_counts as (
@@ -114,12 +134,27 @@ usable as (
         last_price_date,
         -- about a dollar of equity a share is more likely equity in dollars, minority interests included
         coalesce(shares_filed between 0.6 * equity and 1.65 * equity, false) as is_money_like,
-        (total_assets is null or total_assets / shares_filed between 0.5 and 5000) as is_in_scale,
+        {{ assets_per_share }} as assets_per_share,
+        {{ least_assets }} as least_assets,
+        total_assets is null or {{ assets_per_share }} between {{ least_assets }} and 5000 as is_in_scale,
         row_number() over in_order as filing_number,
         lead(shares_filed) over in_order as next_shares_filed
     from newest_periods
     where is_positive and not is_equity and ruling is null and period_end = newest_period_end
     window in_order as (partition by security_id order by available_at)
+
+),
+
+-- the unit of a count that stands alone: assets between 2 and 2,000 a share
+scaled_counts as (
+
+    select
+        *,
+        case
+            when is_in_scale or total_assets <= 0 then 1
+            else power(1000, -floor(log(cast(assets_per_share / 2 as double precision)) / 3))
+        end as own_unit
+    from usable
 
 ),
 
@@ -150,9 +185,9 @@ walk as (
         case when is_in_scale and not is_money_like then revenue_a_year end as level_revenue,
         has_divided_quotes as level_has_divided_quotes,
         cast(1 as double precision) as basis,
-        shares_filed as candidate,
+        shares_filed / own_unit as candidate,
         0 as candidate_run
-    from usable
+    from scaled_counts
     where filing_number = 1
 
     union all
@@ -174,32 +209,34 @@ walk as (
         judged.filing_number,
         judged.next_shares_filed,
         judged.unit,
-        case when judged.is_accepted and judged.is_split then judged.ratio end as split_ratio,
+        case when judged.is_new_level and judged.is_split then judged.ratio end as split_ratio,
         judged.is_accepted,
-        case when judged.is_accepted then judged.shares else judged.level_shares end as level_shares,
-        case when judged.is_accepted then judged.total_assets else judged.level_assets end as level_assets,
-        case when judged.is_accepted then judged.equity else judged.level_equity end as level_equity,
-        case when judged.is_accepted then judged.revenue_a_year else judged.level_revenue end
+        case when judged.is_new_level then judged.shares else judged.level_shares end as level_shares,
+        case when judged.is_new_level then judged.total_assets else judged.level_assets end as level_assets,
+        case when judged.is_new_level then judged.equity else judged.level_equity end as level_equity,
+        case when judged.is_new_level then judged.revenue_a_year else judged.level_revenue end
             as level_revenue,
-        case when judged.is_accepted then judged.has_divided_quotes else judged.level_has_divided_quotes end
+        case when judged.is_new_level then judged.has_divided_quotes else judged.level_has_divided_quotes end
             as level_has_divided_quotes,
-        judged.basis * case when judged.is_accepted and judged.is_split then judged.ratio else 1 end as basis,
+        judged.basis * case when judged.is_new_level and judged.is_split then judged.ratio else 1 end as basis,
         judged.shares as candidate,
-        case when judged.is_accepted then 0 else judged.run end as candidate_run
+        case when judged.is_new_level then 0 else judged.run end as candidate_run
     from (
         select
             scaled.*,
             split_ratios.ratio,
             split_ratios.ratio is not null and not scaled.has_company_moved and scaled.is_confirmed
                 as is_split,
-            case
-                when scaled.level_shares is null
-                    then not scaled.is_money_like and (scaled.is_in_scale or scaled.run >= 1)
-                else
-                    scaled.log_change between -0.35 and 0.35
-                    or (split_ratios.ratio is not null and scaled.is_confirmed)
-                    or (not scaled.is_money_like and (scaled.has_company_moved or scaled.run >= 2))
-            end as is_accepted
+            {% for name, condition in [('is_accepted', ''), ('is_new_level', ' and scaled.is_confirmed')] -%}
+                case
+                    when scaled.level_shares is null
+                        then not scaled.is_money_like and (scaled.is_in_scale or scaled.run >= 1)
+                    else
+                        scaled.log_change between -0.35 and 0.35
+                        or (split_ratios.ratio is not null{{ condition }})
+                        or (not scaled.is_money_like and (scaled.has_company_moved or scaled.run >= 2))
+                end as {{ name }}{{ ',' if not loop.last }}
+            {% endfor %}
         from (
             select
                 united.*,
@@ -224,7 +261,12 @@ walk as (
                     stepped.*,
                     stepped.shares_filed / stepped.unit as shares,
                     sign(ln(stepped.shares_filed / stepped.unit / stepped.level_shares))
-                    * ln({{ safe_divide('stepped.total_assets', 'stepped.level_assets') }}) as assets_change,
+                    * ln(
+                        case
+                            when stepped.total_assets > 0 and stepped.level_assets > 0
+                                then stepped.total_assets / stepped.level_assets
+                        end
+                    ) as assets_change,
                     case
                         when stepped.equity > 0 and stepped.level_equity > 0
                             then
@@ -239,32 +281,55 @@ walk as (
                     end as revenue_change
                 from (
                     select
-                        usable.*,
-                        walk.level_shares,
-                        walk.level_assets,
-                        walk.level_equity,
-                        walk.level_revenue,
-                        walk.level_has_divided_quotes,
-                        walk.basis,
-                        walk.candidate,
-                        walk.candidate_run,
-                        case
-                            when walk.level_shares is null and usable.is_in_scale then 1
-                            -- assets between 2 and 2,000 a share
-                            when walk.level_shares is null
-                                then
-                                    power(
-                                        1000,
-                                        -floor(log(usable.total_assets / usable.shares_filed / 2) / 3)
-                                    )
-                            when abs(log(usable.shares_filed / walk.level_shares)) < 2.5 then 1
-                            else power(1000, round(log(usable.shares_filed / walk.level_shares) / 3))
-                        end as unit
-                    from walk
-                    inner join usable
-                        on
-                            walk.security_id = usable.security_id
-                            and walk.filing_number + 1 = usable.filing_number
+                        followed.*,
+                        case when followed.is_level_wrong then followed.own_unit else followed.level_unit end
+                            as unit,
+                        case when not followed.is_level_wrong then followed.known_shares end as level_shares,
+                        case when not followed.is_level_wrong then followed.known_assets end as level_assets,
+                        case when not followed.is_level_wrong then followed.known_equity end as level_equity,
+                        case when not followed.is_level_wrong then followed.known_revenue end as level_revenue
+                    from (
+                        select
+                            measured.*,
+                            -- a count that is right as it stands, and wrong in the unit of the level
+                            coalesce(
+                                measured.known_shares is null
+                                or (
+                                    measured.level_unit != 1
+                                    and measured.total_assets is not null
+                                    and measured.is_in_scale
+                                    and measured.assets_per_share * measured.level_unit
+                                    not between measured.least_assets and 5000
+                                ),
+                                false
+                            ) as is_level_wrong
+                        from (
+                            select
+                                scaled_counts.*,
+                                walk.level_shares as known_shares,
+                                walk.level_assets as known_assets,
+                                walk.level_equity as known_equity,
+                                walk.level_revenue as known_revenue,
+                                walk.level_has_divided_quotes,
+                                walk.basis,
+                                walk.candidate,
+                                walk.candidate_run,
+                                case
+                                    when abs(log(scaled_counts.shares_filed / walk.level_shares)) < 2.5
+                                        then 1
+                                    else
+                                        power(
+                                            1000,
+                                            round(log(scaled_counts.shares_filed / walk.level_shares) / 3)
+                                        )
+                                end as level_unit
+                            from walk
+                            inner join scaled_counts
+                                on
+                                    walk.security_id = scaled_counts.security_id
+                                    and walk.filing_number + 1 = scaled_counts.filing_number
+                        ) as measured
+                    ) as followed
                 ) as stepped
             ) as united
         ) as scaled
@@ -327,15 +392,25 @@ judged_counts as (
             when not aligned.is_accepted then 'unexplained jump'
             -- more than any company is worth on all three counts
             when
-                aligned.market_value
-                > case when newest_periods.revenue_a_year > 0 then 5 else 15 end * newest_periods.total_assets
+                coalesce(newest_periods.total_assets, newest_periods.revenue_a_year, newest_periods.equity)
+                is not null
+                and aligned.market_value is not null
+                and coalesce(
+                    aligned.market_value
+                    > case when newest_periods.revenue_a_year > 0 then 5 else 15 end
+                    * newest_periods.total_assets,
+                    true
+                )
                 and coalesce(aligned.market_value > 100 * newest_periods.revenue_a_year, true)
                 and coalesce(aligned.market_value > 30 * newest_periods.equity, true)
                 then 'implied market value too high'
             when
-                aligned.market_value < 0.02 * newest_periods.revenue_a_year
-                and aligned.market_value < 0.02 * newest_periods.total_assets
-                and aligned.market_value < 0.02 * newest_periods.equity
+                coalesce(newest_periods.total_assets, newest_periods.revenue_a_year, newest_periods.equity)
+                is not null
+                and aligned.market_value is not null
+                and coalesce(aligned.market_value < 0.02 * newest_periods.revenue_a_year, true)
+                and coalesce(aligned.market_value < 0.02 * newest_periods.total_assets, true)
+                and coalesce(aligned.market_value < 0.02 * newest_periods.equity, true)
                 then 'implied market value too low'
         end as rejected_because,
         aligned.unit,

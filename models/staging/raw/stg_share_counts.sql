@@ -24,6 +24,7 @@ counts as (
         period_end,
         period_type,
         available_at,
+        updated_at,
         {{ finite('shares_outstanding') }} as shares_filed,
         {{ finite('revenue') }} * case period_type when 'quarter' then 4 when 'half' then 2 else 1 end
             as revenue_a_year,
@@ -40,17 +41,14 @@ filed as (
         period_end,
         period_type,
         available_at,
-        shares_filed,
-        revenue_a_year,
-        total_assets,
-        equity
+        shares_filed
     from counts
     where shares_filed is not null
 
 ),
 
--- the other figures of the period may stand in a row of another length
-joined as (
+-- the other figures of the period, known by then, may stand in a row of another length
+beside as (
 
     select
         filed.symbol,
@@ -58,21 +56,42 @@ joined as (
         filed.period_type,
         filed.available_at,
         filed.shares_filed,
-        max(filed.revenue_a_year) as revenue_a_year,
-        max(coalesce(filed.total_assets, beside.total_assets)) as total_assets,
-        max(coalesce(filed.equity, beside.equity)) as equity
+        counts.period_type as beside_type,
+        counts.revenue_a_year,
+        counts.total_assets,
+        counts.equity,
+        row_number() over (
+            partition by
+                filed.symbol, filed.period_end, filed.period_type, filed.available_at, counts.period_type
+            order by counts.available_at desc, counts.updated_at desc nulls last
+        ) as recency
     from filed
-    left join counts as beside
+    inner join counts
         on
-            filed.symbol = beside.symbol
-            and filed.period_end = beside.period_end
-            and filed.available_at >= beside.available_at
-    group by
-        filed.symbol,
-        filed.period_end,
-        filed.period_type,
-        filed.available_at,
-        filed.shares_filed
+            filed.symbol = counts.symbol
+            and filed.period_end = counts.period_end
+            and filed.available_at >= counts.available_at
+
+),
+
+joined as (
+
+    select
+        symbol,
+        period_end,
+        period_type,
+        available_at,
+        shares_filed,
+        {% for figure in ['revenue_a_year', 'total_assets', 'equity'] -%}
+            coalesce(
+                {% for length in ['quarter', 'half', 'year', 'ttm'] -%}
+                    max(case when beside_type = '{{ length }}' then {{ figure }} end){{ ',' if not loop.last }}
+                {% endfor -%}
+            ) as {{ figure }}{{ ',' if not loop.last }}
+        {% endfor -%}
+    from beside
+    where recency = 1
+    group by symbol, period_end, period_type, available_at, shares_filed
 
 ),
 
