@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -24,8 +25,14 @@ def run(command: list[str], environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
-def build(folder: Path, data: Path, layout: str) -> Path:
-    """Load a folder of files into a new warehouse, and build its models."""
+def build(
+    folder: Path,
+    data: Path,
+    layout: str,
+    variables: dict[str, object] | None = None,
+    select: str | None = None,
+) -> Path:
+    """Load a folder of files into a new warehouse, and build its models, or those selected."""
     path = folder / "warehouse.duckdb"
     environment = {
         name: value
@@ -38,5 +45,7 @@ def build(folder: Path, data: Path, layout: str) -> Path:
         "DBT_LOG_PATH": str(folder / "logs"),
     }
     run(["asxw", "load", "--layout", layout, str(data)], environment)
-    run(["dbt", "build", "--exclude-resource-type", "test", "unit_test"], environment)
+    arguments = ["--vars", json.dumps(variables or {})]
+    arguments += ["--select", select] if select else []
+    run(["dbt", "build", "--exclude-resource-type", "test", "unit_test", *arguments], environment)
     return path

@@ -56,6 +56,23 @@ def real_warehouse(real_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
+def us_folder(real_data: Path) -> Path:
+    """The US files; the test is skipped where there are none."""
+    if not (real_data / "us").is_dir():
+        pytest.skip(f"no US data in {real_data}")
+    return real_data / "us"
+
+
+@pytest.fixture(scope="session")
+def us_warehouse(us_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of the US set: ASXW_REAL_US_WAREHOUSE if it names one, else built now."""
+    ready = os.environ.get("ASXW_REAL_US_WAREHOUSE")
+    if ready:
+        return Path(ready)
+    return build(tmp_path_factory.mktemp("us"), us_folder, "us", {"market": "us"})
+
+
+@pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL server for the whole session: the newest binaries there are."""
     server = PostgresServer(

@@ -745,17 +745,22 @@ def cross_section(panel: pd.DataFrame) -> None:
 # All of it
 
 
-def recompute(raw: RawTables, only: Collection[str] | None = None) -> Recomputed:
+def recompute(
+    raw: RawTables,
+    only: Collection[str] | None = None,
+    exchange: str = CALENDAR,
+    ticks: bool = True,
+) -> Recomputed:
     """Recompute sessions, breaks, features and labels.
 
     `only` names securities whose windows are computed; the grid, the breaks and the market's return
     still come from all of them. Columns that compare securities are then left out.
     """
-    sessions = market_sessions(raw.prices)
+    sessions = market_sessions(raw.prices, exchange)
     securities = Securities(raw.symbol_changes)
     ends = delisting_ends(raw, securities, sessions)
     traded = traded_rows(raw, securities, sessions, ends)
-    breaks = price_breaks(raw, securities, sessions, traded)
+    breaks = price_breaks(raw, securities, sessions, traded, ticks)
     panel = grid(traded, sessions, ends, raw, securities)
     no_breaks = breaks.iloc[:0]
     breaks_of = dict(list(breaks.groupby(["security_id", "spell"])))

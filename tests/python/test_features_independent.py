@@ -502,3 +502,38 @@ def test_real_labels_are_freed_of_price_breaks(real_warehouse: Path) -> None:
     print(f"standard deviation of the 21-session return: {raw:.2f} quoted, {judged:.3f} judged")
     assert raw > 2
     assert judged < 0.5
+
+
+# --------------------------------------------------------------------------------------------------
+# The American market: split-adjusted quotes, no ticks, no index
+
+US_SECURITIES = 40
+# levels of the day's quotes, which adjusted quotes do not have
+US_LEVELS = ("atr_14", "adv_20_median", "adv_20_log", "price_log")
+# from share counts, judged by test_fundamentals_independent.py
+US_SIZES = ("market_cap", "turnover_21")
+
+
+@pytest.fixture(scope="session")
+def us_pair(us_warehouse: Path) -> pd.DataFrame:
+    """Warehouse and recomputation of a random sample of American securities."""
+    raw = read_raw(us_warehouse)
+    symbols = np.sort(raw.prices["symbol"].unique().astype(str))
+    chosen = np.random.default_rng(20240308).choice(symbols, US_SECURITIES, replace=False)
+    ours = recompute(raw, sorted(chosen.tolist()), "XNYS", ticks=False).panel
+    securities = sorted(ours["security_id"].unique().astype(str))
+    return pair(read_panel(us_warehouse, securities), ours)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [name for name in [*COMPARED, *LABELS] if name not in (*BETWEEN_SECURITIES, *US_SIZES)],
+)
+def test_us_market_column(us_pair: pd.DataFrame, name: str) -> None:
+    if name in US_LEVELS:
+        assert us_pair[name].isna().all()
+        return
+    wrong = differences(us_pair, name)
+    assert wrong.empty, f"{len(wrong)} of {len(us_pair)} rows\n{wrong.head(10)}"

@@ -8,7 +8,6 @@ each column; ASXW_REAL_US_WAREHOUSE names a warehouse of it that is built alread
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from built_warehouse import build, run
 from conftest import PROJECT
 from independent_fundamentals import (
     ASX,
@@ -39,7 +39,7 @@ from independent_fundamentals import (
     us_reports,
     walk,
 )
-from test_features_independent import KEYS, dictionary, pair, run
+from test_features_independent import KEYS, dictionary, pair
 
 RULINGS = PROJECT / "seeds" / "share_count_rulings.csv"
 CELLS, SESSIONS = 2000, 100
@@ -57,23 +57,6 @@ def test_every_column_of_the_family_is_compared() -> None:
               .split("- name:")[0]}  # fmt: skip
     assert family <= set(COLUMNS) | set(BETWEEN)
     assert len(family) > 25
-
-
-def build(folder: Path, data: Path, layout: str, variables: dict[str, object]) -> Path:
-    """Load a folder of files into a new warehouse, and build what the panel needs."""
-    path = folder / "warehouse.duckdb"
-    environment = dict(os.environ) | {
-        "ASXW_DUCKDB_PATH": str(path),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "logs"),
-    }
-    run(["asxw", "load", "--layout", layout, str(data)], environment)
-    run(
-        ["dbt", "build", "--vars", json.dumps(variables), "--select", "+fct_features_daily",
-         "--exclude-resource-type", "test", "unit_test"],
-        environment,
-    )  # fmt: skip
-    return path
 
 
 def read_columns(warehouse: Path) -> pd.DataFrame:
@@ -213,7 +196,11 @@ def invented(
     run(["asxw", "sample-market", *size, str(market)], dict(os.environ))
     if name == "statements":
         stress(market)
-    return name, market, build(folder, market, "sample", {"fundamental_ratios": name})
+    return (
+        name,
+        market,
+        build(folder, market, "sample", {"fundamental_ratios": name}, "+fct_features_daily"),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -367,7 +354,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         market / "fundamentals.parquet", index=False
     )
     variables: dict[str, object] = {"fundamental_ratios": "statements"}
-    return Cases(build(folder, market, "sample", variables), days)
+    return Cases(build(folder, market, "sample", variables, "+fct_features_daily"), days)
 
 
 @pytest.mark.slow
@@ -497,23 +484,6 @@ def test_whole_cents_were_not_divided() -> None:
 
 # --------------------------------------------------------------------------------------------------
 # The real set
-
-
-@pytest.fixture(scope="session")
-def us_folder(real_data: Path) -> Path:
-    """The US files; the test is skipped where there are none."""
-    if not (real_data / "us").is_dir():
-        pytest.skip(f"no US data in {real_data}")
-    return real_data / "us"
-
-
-@pytest.fixture(scope="session")
-def us_warehouse(us_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse of the US set: ASXW_REAL_US_WAREHOUSE if it names one, else built now."""
-    ready = os.environ.get("ASXW_REAL_US_WAREHOUSE")
-    if ready:
-        return Path(ready)
-    return build(tmp_path_factory.mktemp("us"), us_folder, "us", {"market": "us"})
 
 
 @pytest.fixture(scope="session")
