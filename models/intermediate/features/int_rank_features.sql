@@ -52,7 +52,9 @@ members as (
         sector_versions.sector,
         momentum_features.mom_1,
         momentum_features.mom_12_1,
-        volatility_features.vol_60,
+        -- volatilities that are equal but for rounding, like those of shares that moved by the same
+        -- ticks, are a tie
+        floor(volatility_features.vol_60 * 1e12 + 0.5) as vol_60,
         liquidity_features.adv_20_median,
         fundamental_daily.market_cap
     from daily_grid

@@ -2,7 +2,10 @@
   The history that the snapshot has kept, in the shape of stg_fundamentals. A state is known from when
   the snapshot first saw it, in market time; of a row the vendor has dropped nothing is known any more.
   A vendor that does not name the period gives the one that ends the day its values were seen.
+
+  Off unless it is the source of fundamentals: a plain `dbt run` makes no snapshots.
 #}
+{{ config(enabled=var('fundamentals_source') == 'snapshot') }}
 {% set ratios = [
     'pe_ratio', 'pb_ratio', 'eps', 'roe', 'debt_to_equity', 'market_cap', 'div_yield', 'revenue_growth_yoy',
     'profit_margin', 'current_ratio', 'quick_ratio', 'eps_growth', 'free_cash_flow'
