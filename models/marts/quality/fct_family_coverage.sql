@@ -12,7 +12,11 @@ families as (
         {% for tier in ['Excellent', 'Good', 'Moderate', 'Poor'] -%}
             sum(case when coverage_tier = '{{ tier }}' then 1 else 0 end) as {{ tier | lower }}_features,
         {% endfor -%}
-        avg(coverage) as mean_coverage,
+        -- every feature has the same rows: the mean of their shares, in whole numbers, so that no
+        -- order of adding changes its last digit
+        {{ safe_divide(
+            'cast(sum(non_null_rows) as double precision)', 'cast(sum(universe_rows) as double precision)'
+        ) }} as mean_coverage,
         min(coverage) as lowest_coverage,
         max(coverage) as highest_coverage
     from feature_coverage
