@@ -20,8 +20,8 @@ RELATIVE = 1e-9
 RELATIVE_LOOSE = 1e-6
 LOOSE_COLUMNS = ("skew_ret_60", "volume_skew_60", "sma200_slope", "beta_252", "idio_vol_60")
 LOOSE_SUFFIXES = ("_trend_4",)
-# A ratio less 1, a difference of two returns or a slope of a flat line is rounding noise around zero,
-# some units in the last place of 1; no column has a value of interest there.
+# A ratio less 1, a difference of two returns or a slope of a flat line can be rounding noise around
+# zero, some units in the last place of 1; no column has a value of interest there.
 ABSOLUTE = 1e-13
 EXAMPLES = 3
 
