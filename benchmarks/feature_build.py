@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import psutil
-import yaml
+
+from ml.warehouse import read_target
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAMILIES = [
@@ -145,8 +146,7 @@ def compiled_models(folder: Path) -> dict[str, str]:
 
 def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     """Open the warehouse as the project's profile does."""
-    text = (PROJECT / "profiles.yml").read_text(encoding="utf-8")
-    output = yaml.safe_load(text)["asx_warehouse"]["outputs"]["duckdb"]
+    output = read_target(PROJECT, "duckdb").settings
     connection = duckdb.connect(str(warehouse), config=output.get("config_options", {}))
     for name, value in output.get("settings", {}).items():
         connection.execute(f"set {name} = '{value}'")
