@@ -395,7 +395,8 @@ def walk(counts: Sequence[Count], bars: pd.DataFrame, market: Market) -> None:
             else:
                 accepted = not count.money_like
         else:
-            accepted, split, new_level = judged(count, value, last, following, bars, market)
+            again = bool(seen) and abs(np.log(value / seen[-1][0])) <= 0.05
+            accepted, split, new_level = judged(count, value, last, following, again, bars, market)
             if not count.money_like and len(seen) >= 2:
                 steps = (value, seen[-1][0], seen[-2][0])
                 third = all(abs(np.log(a / b)) <= 0.05 for a, b in itertools.pairwise(steps))
@@ -409,7 +410,13 @@ def walk(counts: Sequence[Count], bars: pd.DataFrame, market: Market) -> None:
 
 
 def judged(
-    count: Count, value: float, last: Count, following: float, bars: pd.DataFrame, market: Market
+    count: Count,
+    value: float,
+    last: Count,
+    following: float,
+    again: bool,
+    bars: pd.DataFrame,
+    market: Market,
 ) -> tuple[bool, float, bool]:
     """Accepted or not, the split that explains the step, and whether the next one confirms it."""
     d = float(np.log(value / last.value))
@@ -429,7 +436,9 @@ def judged(
     if not np.isnan(following):
         scale = np.log10(following / value)
         agrees = bool(abs(scale - 3 * np.round(scale / 3)) <= 0.11)
-    if distance[at] <= 0.05 and fractions(last.filed_at, bars, market):
+    # ten times is also what a slipped decimal point makes: believed the second time
+    believed = sizes[at] != 10 or again
+    if distance[at] <= 0.05 and believed and fractions(last.filed_at, bars, market):
         return (
             True,
             (float(sizes[at]) if d > 0 else 1 / float(sizes[at])) if agrees else 1.0,
@@ -514,11 +523,18 @@ def twelve_months(known: Known, ends: Sequence[pd.Timestamp], name: str) -> list
     in_line = [i >= 3 and all(after_quarter[i - 2 : i + 1]) for i in range(len(ends))]
     quarter, half, result = list(rows["quarter"]), list(rows["half"]), []
     for i in range(len(ends)):
-        before = sorted(abs(q) for q in rows["quarter"][max(i - 3, 0) : i])
-        if name == "revenue" and in_line[i] and not np.isnan(before).any():
-            left = rows["year"][i] - sum(rows["quarter"][i - 3 : i])
-            if not np.isnan(left) and not 0.3 * before[1] <= left <= 2.5 * before[1]:
-                rows["year"][i] = NAN  # a wrong year
+        if name == "revenue":
+            others = rows["quarter"][i - 3 : i] if in_line[i] else []
+            halves = rows["half"][i - 1 : i] if after_half[i] else []
+            for parts in (others, halves):
+                left = rows["year"][i] - sum(parts)
+                sizes = [abs(part) for part in parts]
+                if (
+                    sizes
+                    and not np.isnan([left, *sizes]).any()
+                    and not (0.3 * min(sizes) <= left <= 2.5 * max(sizes))
+                ):
+                    rows["year"][i] = NAN  # a wrong year
         if np.isnan(quarter[i]) and in_line[i]:
             quarter[i] = rows["year"][i] - sum(rows["quarter"][i - 3 : i])
         if np.isnan(half[i]) and after_half[i]:

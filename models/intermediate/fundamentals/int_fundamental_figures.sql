@@ -5,8 +5,8 @@
 #}
 {% set flows = ['net_income', 'revenue', 'free_cash_flow'] %}
 {% set three_quarters = [
-    'lag(revenue_quarter) over in_time', 'lag(revenue_quarter, 2) over in_time',
-    'lag(revenue_quarter, 3) over in_time'
+    'abs(lag(revenue_quarter) over in_time)', 'abs(lag(revenue_quarter, 2) over in_time)',
+    'abs(lag(revenue_quarter, 3) over in_time)'
 ] | join(', ') %}
 {% set trended = ['roe', 'eps', 'margin', 'vendor_roe', 'vendor_eps', 'vendor_margin'] %}
 
@@ -143,7 +143,7 @@ chained as (
 
 ),
 
--- a year's revenue that leaves its fourth quarter a size the other three do not have is a wrong year
+-- a year's revenue that leaves for its last quarter or half a size the others do not have is wrong
 checked as (
 
     select
@@ -152,26 +152,26 @@ checked as (
         {% endfor -%}
         case
             when
-                not is_fourth_quarter
-                or not coalesce(
+                is_fourth_quarter
+                and coalesce(
                     revenue_year
                     - lag(revenue_quarter) over in_time
                     - lag(revenue_quarter, 2) over in_time
                     - lag(revenue_quarter, 3) over in_time
-                    not between 0.3 * (
-                        lag(revenue_quarter) over in_time
-                        + lag(revenue_quarter, 2) over in_time
-                        + lag(revenue_quarter, 3) over in_time
-                        - greatest({{ three_quarters }}) - least({{ three_quarters }})
-                    ) and 2.5 * (
-                        lag(revenue_quarter) over in_time
-                        + lag(revenue_quarter, 2) over in_time
-                        + lag(revenue_quarter, 3) over in_time
-                        - greatest({{ three_quarters }}) - least({{ three_quarters }})
-                    ),
+                    not between 0.3 * least({{ three_quarters }}) and 2.5 * greatest({{ three_quarters }}),
                     false
                 )
-                then revenue_year
+                then null
+            when
+                follows_half
+                and coalesce(
+                    revenue_year - lag(revenue_half) over in_time
+                    not between 0.3 * abs(lag(revenue_half) over in_time)
+                    and 2.5 * abs(lag(revenue_half) over in_time),
+                    false
+                )
+                then null
+            else revenue_year
         end as revenue_year_checked,
         *
     from chained
@@ -197,7 +197,7 @@ completed as (
             ) as {{ flow }}_of_quarter,
             coalesce(
                 {{ flow }}_half,
-                case when follows_half then {{ flow }}_year - lag({{ flow }}_half) over in_time end
+                case when follows_half then {{ flow }}_year_checked - lag({{ flow }}_half) over in_time end
             ) as {{ flow }}_of_half,
         {% endfor -%}
         *

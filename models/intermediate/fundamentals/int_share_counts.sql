@@ -342,6 +342,8 @@ walk as (
                     and scaled.level_has_divided_quotes
                 {%- endif %}
                 and abs(scaled.log_change - ln(split_ratios.ratio)) < 0.05
+                -- ten times is also what a slipped decimal point makes: believed the second time
+                and (abs(abs(ln(split_ratios.ratio)) - ln(10)) > 0.01 or scaled.run >= 1)
     ) as judged
 
 ),
