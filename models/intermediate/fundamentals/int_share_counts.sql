@@ -218,7 +218,8 @@ walk as (
             as level_revenue,
         case when judged.is_new_level then judged.has_divided_quotes else judged.level_has_divided_quotes end
             as level_has_divided_quotes,
-        judged.basis * case when judged.is_new_level and judged.is_split then judged.ratio else 1 end as basis,
+        judged.basis
+        * case when judged.is_new_level and judged.is_split then judged.ratio else 1 end as basis,
         judged.shares as candidate,
         case when judged.is_new_level then 0 else judged.run end as candidate_run
     from (
@@ -227,16 +228,22 @@ walk as (
             split_ratios.ratio,
             split_ratios.ratio is not null and not scaled.has_company_moved and scaled.is_confirmed
                 as is_split,
-            {% for name, condition in [('is_accepted', ''), ('is_new_level', ' and scaled.is_confirmed')] -%}
-                case
-                    when scaled.level_shares is null
-                        then not scaled.is_money_like and (scaled.is_in_scale or scaled.run >= 1)
-                    else
-                        scaled.log_change between -0.35 and 0.35
-                        or (split_ratios.ratio is not null{{ condition }})
-                        or (not scaled.is_money_like and (scaled.has_company_moved or scaled.run >= 2))
-                end as {{ name }}{{ ',' if not loop.last }}
-            {% endfor %}
+            case
+                when scaled.level_shares is null
+                    then not scaled.is_money_like and (scaled.is_in_scale or scaled.run >= 1)
+                else
+                    scaled.log_change between -0.35 and 0.35
+                    or split_ratios.ratio is not null
+                    or (not scaled.is_money_like and (scaled.has_company_moved or scaled.run >= 2))
+            end as is_accepted,
+            case
+                when scaled.level_shares is null
+                    then not scaled.is_money_like and (scaled.is_in_scale or scaled.run >= 1)
+                else
+                    scaled.log_change between -0.35 and 0.35
+                    or (split_ratios.ratio is not null and scaled.is_confirmed)
+                    or (not scaled.is_money_like and (scaled.has_company_moved or scaled.run >= 2))
+            end as is_new_level
         from (
             select
                 united.*,

@@ -82,13 +82,24 @@ joined as (
         period_type,
         available_at,
         shares_filed,
-        {% for figure in ['revenue_a_year', 'total_assets', 'equity'] -%}
-            coalesce(
-                {% for length in ['quarter', 'half', 'year', 'ttm'] -%}
-                    max(case when beside_type = '{{ length }}' then {{ figure }} end){{ ',' if not loop.last }}
-                {% endfor -%}
-            ) as {{ figure }}{{ ',' if not loop.last }}
-        {% endfor -%}
+        coalesce(
+            max(case when beside_type = 'quarter' then revenue_a_year end),
+            max(case when beside_type = 'half' then revenue_a_year end),
+            max(case when beside_type = 'year' then revenue_a_year end),
+            max(case when beside_type = 'ttm' then revenue_a_year end)
+        ) as revenue_a_year,
+        coalesce(
+            max(case when beside_type = 'quarter' then total_assets end),
+            max(case when beside_type = 'half' then total_assets end),
+            max(case when beside_type = 'year' then total_assets end),
+            max(case when beside_type = 'ttm' then total_assets end)
+        ) as total_assets,
+        coalesce(
+            max(case when beside_type = 'quarter' then equity end),
+            max(case when beside_type = 'half' then equity end),
+            max(case when beside_type = 'year' then equity end),
+            max(case when beside_type = 'ttm' then equity end)
+        ) as equity
     from beside
     where recency = 1
     group by symbol, period_end, period_type, available_at, shares_filed
