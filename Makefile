@@ -74,7 +74,7 @@ test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
 	asxw load $(TEST_DIR)/sample --layout sample > /dev/null
 	dbt --quiet build
 	echo "dbt unit and data tests on the sample market: passed"
-	pytest
+	pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 parity: $(VENV)/.run ## Build DATA (or the sample) on DuckDB and Postgres and compare every public cell
 	@export PATH="$(CURDIR)/$(BIN):$$PATH" ASXW_DUCKDB_PATH=$(CURDIR)/target/parity/warehouse.duckdb

@@ -21,6 +21,29 @@ PROJECT = Path(__file__).parents[2]
 for _name in ("ASXW_DUCKDB_PATH", "ASXW_TARGET", "DBT_TARGET_PATH", "DBT_PROFILES_DIR"):
     os.environ.pop(_name, None)
 
+# Tests that share something dear to build run on one worker of pytest-xdist, the dearest first; all
+# others stay with their module.
+_SHARED = {
+    "real_warehouse": "asx",
+    "us_warehouse": "us",
+    "us_folder": "us",
+    "built_market": "judged",
+    "postgres_server": "postgres",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests into groups for `pytest -n 2 --dist loadgroup`."""
+    groups = list(dict.fromkeys(_SHARED.values()))
+
+    def group(item: pytest.Item) -> str | None:
+        used = getattr(item, "fixturenames", ())
+        return next((name for fixture, name in _SHARED.items() if fixture in used), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item) or item.path.name))
+    items.sort(key=lambda item: groups.index(found) if (found := group(item)) else len(groups))
+
 
 @pytest.fixture
 def project_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

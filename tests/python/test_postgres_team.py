@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 import psycopg2.errors
 import pyarrow as pa
 import pytest
+from bi_queries import BI_QUERIES, SIGNALS, fill_in, sequential_scans
 from postgres_fixture import PROJECT, Database, command, kill_server
 
 from ml.contract import read_contract
@@ -366,35 +366,6 @@ def test_results_are_written_when_the_server_comes_back(
 
 # --- speed of what tools ask ----------------------------------------------------------------------
 
-BI_QUERIES = {
-    "one symbol over a range of dates": (
-        "select trade_date, close, mom_1, vol_60 from marts.fct_features_daily "
-        "where symbol = '{symbol}' and trade_date between date '{from_}' and date '{day}' "
-        "order by trade_date"
-    ),
-    "all symbols on a day": (
-        "select symbol, close, mom_1_rank from marts.fct_features_daily "
-        "where trade_date = date '{day}' and is_in_universe order by mom_1_rank desc nulls last"
-    ),
-    "sectors over a month": (
-        "select trade_date, sector, avg(mom_1) as mom_1 from marts.fct_features_daily "
-        "where trade_date > date '{day}' - 30 group by trade_date, sector"
-    ),
-    "signals of a symbol": (
-        "select trade_date, signal, probability_up from marts.fct_signals "
-        "where symbol = '{symbol}' order by trade_date desc limit 60"
-    ),
-    "coverage of a feature over time": (
-        "select trade_date, coverage from marts.fct_feature_coverage_by_session "
-        "where feature = 'vol_60' order by trade_date"
-    ),
-}
-
-
-def sequential_scans(plan: dict[str, Any]) -> list[str]:
-    own = [plan["Relation Name"]] if plan["Node Type"] == "Seq Scan" else []
-    return own + [s for p in plan.get("Plans", []) for s in sequential_scans(p)]
-
 
 @pytest.mark.parametrize("name", BI_QUERIES)
 def test_bi_queries_use_an_index(built: Database, name: str) -> None:
@@ -403,18 +374,13 @@ def test_bi_queries_use_an_index(built: Database, name: str) -> None:
         symbol, day = warehouse.read_rows(
             "select min(symbol), max(trade_date) from marts.fct_features_daily"
         )[0]
-        from_ = day - dt.timedelta(days=200)
-        sql = BI_QUERIES[name].format(symbol=symbol, day=day, from_=from_)
+        sql = fill_in(BI_QUERIES[name], symbol, day)
     with database.connect() as connection:
         cursor = connection.cursor()
         if "fct_signals" in sql:
             # there are no signals yet, and an empty table needs no index
-            cursor.execute(
-                "insert into marts.fct_signals (run_id, symbol, trade_date, signal) "
-                "select 'r' || n % 3, 'S' || n % 500, date '2024-01-01' + n / 500, 'HOLD' "
-                "from generate_series(1, 60000) as n"
-            )
-            cursor.execute("analyze marts.fct_signals")
+            for statement in SIGNALS:
+                cursor.execute(statement)
         cursor.execute(f"explain (format json) {sql}")
         plan = cursor.fetchall()[0][0][0]["Plan"]
         connection.rollback()

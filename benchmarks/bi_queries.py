@@ -1,0 +1,99 @@
+"""What five typical questions of BI tools take on a finished Postgres warehouse.
+
+    eval "$(asxw postgres start)"; python benchmarks/bi_queries.py     # or PGHOST and its like
+
+Each is asked once to warm up and then twenty times; a scan of a whole table is an error.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import statistics
+import sys
+import time
+from typing import Any
+
+import psycopg2
+
+from ml.text_table import text_table
+
+BI_QUERIES = {
+    "one symbol over a range of dates": (
+        "select trade_date, close, mom_1, vol_60 from marts.fct_features_daily "
+        "where symbol = '{symbol}' and trade_date between date '{from_}' and date '{day}' "
+        "order by trade_date"
+    ),
+    "all symbols on a day": (
+        "select symbol, close, mom_1_rank from marts.fct_features_daily "
+        "where trade_date = date '{day}' and is_in_universe order by mom_1_rank desc nulls last"
+    ),
+    "sectors over a month": (
+        "select trade_date, sector, avg(mom_1) as mom_1 from marts.fct_features_daily "
+        "where trade_date > date '{day}' - 30 group by trade_date, sector"
+    ),
+    "signals of a symbol": (
+        "select trade_date, signal, probability_up from marts.fct_signals "
+        "where symbol = '{symbol}' order by trade_date desc limit 60"
+    ),
+    "coverage of a feature over time": (
+        "select trade_date, coverage from marts.fct_feature_coverage_by_session "
+        "where feature = 'vol_60' order by trade_date"
+    ),
+}
+# a warehouse without signals gets some for the question, and a table of a few rows needs no index
+SIGNALS = (
+    "insert into marts.fct_signals (run_id, symbol, trade_date, signal) "
+    "select 'r' || n % 3, 'S' || n % 500, date '2024-01-01' + n / 500, 'HOLD' "
+    "from generate_series(1, 60000) as n",
+    "analyze marts.fct_signals",
+)
+REPEATS = 20
+
+
+def sequential_scans(plan: dict[str, Any]) -> list[str]:
+    """Tables a plan reads whole."""
+    own = [plan["Relation Name"]] if plan["Node Type"] == "Seq Scan" else []
+    return own + [s for p in plan.get("Plans", []) for s in sequential_scans(p)]
+
+
+def fill_in(sql: str, symbol: str, day: dt.date) -> str:
+    """A question about one symbol, one day, and the 200 days before it."""
+    return sql.format(symbol=symbol, day=day, from_=day - dt.timedelta(days=200))
+
+
+def main() -> None:
+    """Ask, and print milliseconds."""
+    connection = psycopg2.connect(dbname=os.environ.get("PGDATABASE", "asx_warehouse"))
+    cursor = connection.cursor()
+    cursor.execute("select max(trade_date), count(*) from marts.fct_features_daily")
+    day, total = cursor.fetchall()[0]
+    cursor.execute(f"select min(symbol) from marts.fct_features_daily where trade_date = '{day}'")
+    symbol = cursor.fetchall()[0][0]
+    cursor.execute("select count(*) from marts.fct_signals")
+    if not cursor.fetchall()[0][0]:
+        for statement in SIGNALS:
+            cursor.execute(statement)
+    rows, scanned = [], []
+    for name, template in BI_QUERIES.items():
+        sql = fill_in(template, symbol if "fct_signals" not in template else "S7", day)
+        cursor.execute(f"explain (format json) {sql}")
+        scanned += sequential_scans(cursor.fetchall()[0][0][0]["Plan"])
+        times = []
+        for _ in range(REPEATS + 1):
+            begun = time.perf_counter()
+            cursor.execute(sql)
+            found = len(cursor.fetchall())
+            times.append(1000 * (time.perf_counter() - begun))
+        rows.append(
+            (name, f"{found:,}", f"{statistics.median(times[1:]):.1f}", f"{max(times[1:]):.1f}")
+        )
+    connection.rollback()
+    print(f"fct_features_daily: {total:,} rows\n")
+    print(text_table(("question", "rows", "median ms", "slowest ms"), rows))
+    if scanned:
+        sys.exit(f"read whole: {', '.join(scanned)}")
+
+
+if __name__ == "__main__":
+    main()
