@@ -127,7 +127,9 @@ def measure(engine: str, files: Path, folder: Path, pg: dict[str, str]) -> dict[
     target = folder / f"target_{engine}"
     spans = model_spans(target)
     found["models"] = {name: ended - begun for name, (begun, ended) in spans.items()}
-    found["technical families"] = covered(spans[n] for n in FAMILIES)
+    # by themselves, as the pandas job runs: inside the build other models take processors from them
+    run(["dbt", "--quiet", "run", "--select", *FAMILIES], env)
+    found["technical families"] = covered(model_spans(target)[n] for n in FAMILIES)
     found["data tests"] = seconds(
         lambda: run(["dbt", "--quiet", "test", "--exclude-resource-type", "unit_test"], env)
     )
