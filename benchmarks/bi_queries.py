@@ -21,20 +21,20 @@ from ml.text_table import text_table
 BI_QUERIES = {
     "one symbol over a range of dates": (
         "select trade_date, close, mom_1, vol_60 from marts.fct_features_daily "
-        "where symbol = '{symbol}' and trade_date between date '{from_}' and date '{day}' "
+        "where symbol = %(symbol)s and trade_date between %(from)s and %(day)s "
         "order by trade_date"
     ),
     "all symbols on a day": (
         "select symbol, close, mom_1_rank from marts.fct_features_daily "
-        "where trade_date = date '{day}' and is_in_universe order by mom_1_rank desc nulls last"
+        "where trade_date = %(day)s and is_in_universe order by mom_1_rank desc nulls last"
     ),
     "sectors over a month": (
         "select trade_date, sector, avg(mom_1) as mom_1 from marts.fct_features_daily "
-        "where trade_date > date '{day}' - 30 group by trade_date, sector"
+        "where trade_date > %(day)s - 30 group by trade_date, sector"
     ),
     "signals of a symbol": (
         "select trade_date, signal, probability_up from marts.fct_signals "
-        "where symbol = '{symbol}' order by trade_date desc limit 60"
+        "where symbol = %(symbol)s order by trade_date desc limit 60"
     ),
     "coverage of a feature over time": (
         "select trade_date, coverage from marts.fct_feature_coverage_by_session "
@@ -57,9 +57,9 @@ def sequential_scans(plan: dict[str, Any]) -> list[str]:
     return own + [s for p in plan.get("Plans", []) for s in sequential_scans(p)]
 
 
-def fill_in(sql: str, symbol: str, day: dt.date) -> str:
-    """A question about one symbol, one day, and the 200 days before it."""
-    return sql.format(symbol=symbol, day=day, from_=day - dt.timedelta(days=200))
+def parameters(symbol: str, day: dt.date) -> dict[str, Any]:
+    """What the questions ask about: one symbol, one day, and the 200 days before it."""
+    return {"symbol": symbol, "day": day, "from": day - dt.timedelta(days=200)}
 
 
 def main() -> None:
@@ -68,21 +68,22 @@ def main() -> None:
     cursor = connection.cursor()
     cursor.execute("select max(trade_date), count(*) from marts.fct_features_daily")
     day, total = cursor.fetchall()[0]
-    cursor.execute(f"select min(symbol) from marts.fct_features_daily where trade_date = '{day}'")
+    cursor.execute("select min(symbol) from marts.fct_features_daily where trade_date = %s", (day,))
     symbol = cursor.fetchall()[0][0]
     cursor.execute("select count(*) from marts.fct_signals")
-    if not cursor.fetchall()[0][0]:
+    invented = not cursor.fetchall()[0][0]
+    if invented:
         for statement in SIGNALS:
             cursor.execute(statement)
     rows, scanned = [], []
-    for name, template in BI_QUERIES.items():
-        sql = fill_in(template, symbol if "fct_signals" not in template else "S7", day)
-        cursor.execute(f"explain (format json) {sql}")
+    for name, sql in BI_QUERIES.items():
+        values = parameters("S7" if invented and "fct_signals" in sql else symbol, day)
+        cursor.execute(f"explain (format json) {sql}", values)
         scanned += sequential_scans(cursor.fetchall()[0][0][0]["Plan"])
         times = []
         for _ in range(REPEATS + 1):
             begun = time.perf_counter()
-            cursor.execute(sql)
+            cursor.execute(sql, values)
             found = len(cursor.fetchall())
             times.append(1000 * (time.perf_counter() - begun))
         rows.append(

@@ -16,7 +16,7 @@ import psycopg2
 import psycopg2.errors
 import pyarrow as pa
 import pytest
-from bi_queries import BI_QUERIES, SIGNALS, fill_in, sequential_scans
+from bi_queries import BI_QUERIES, SIGNALS, parameters, sequential_scans
 from postgres_fixture import PROJECT, Database, command, kill_server
 
 from ml.contract import read_contract
@@ -369,19 +369,19 @@ def test_results_are_written_when_the_server_comes_back(
 
 @pytest.mark.parametrize("name", BI_QUERIES)
 def test_bi_queries_use_an_index(built: Database, name: str) -> None:
+    sql = BI_QUERIES[name]
     database = again(built)
     with database.warehouse() as warehouse:
         symbol, day = warehouse.read_rows(
             "select min(symbol), max(trade_date) from marts.fct_features_daily"
         )[0]
-        sql = fill_in(BI_QUERIES[name], symbol, day)
     with database.connect() as connection:
         cursor = connection.cursor()
         if "fct_signals" in sql:
             # there are no signals yet, and an empty table needs no index
             for statement in SIGNALS:
                 cursor.execute(statement)
-        cursor.execute(f"explain (format json) {sql}")
+        cursor.execute(f"explain (format json) {sql}", parameters(symbol, day))
         plan = cursor.fetchall()[0][0][0]["Plan"]
         connection.rollback()
     assert sequential_scans(plan) == [], json.dumps(plan, indent=1)
