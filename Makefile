@@ -70,7 +70,7 @@ test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
 	mkdir -p $(TEST_DIR)
 	rm -f $(TEST_DIR)/warehouse.duckdb*
 	export ASXW_DUCKDB_PATH=$(CURDIR)/$(TEST_DIR)/warehouse.duckdb DBT_TARGET_PATH=$(CURDIR)/$(TEST_DIR)/dbt
-	asxw sample-market $(TEST_DIR)/sample --symbols 60 --sessions 420 > /dev/null
+	asxw sample-market $(TEST_DIR)/sample > /dev/null
 	asxw load $(TEST_DIR)/sample --layout sample > /dev/null
 	dbt --quiet build
 	echo "dbt unit and data tests on the sample market: passed"

@@ -20,6 +20,7 @@ REASONS = {
     "after_rows": "source ended",
     "gap_rows": "vendor gap",
     "warming_up_rows": "warm-up",
+    "inapplicable_rows": "does not apply",
     "unreported_rows": "not reported",
 }
 
@@ -90,6 +91,22 @@ def test_reasons_of_low_coverage(poor: Path) -> None:
     named = poor_rows[list(REASONS)].idxmax(axis=1).map(REASONS)
     assert (named == poor_rows["low_coverage_reason"]).all()
     assert rows.loc[rows["coverage"] >= 0.4, "low_coverage_reason"].isna().all()
+
+
+@pytest.mark.slow
+def test_a_loss_has_no_price_over_earnings_and_is_not_due(poor: Path) -> None:
+    rows = coverage(poor).set_index("feature").loc["pe_ratio"]
+    with duckdb.connect(str(poor), read_only=True) as connection:
+        losses, others = connection.execute(
+            "select count(*) filter (pe_inverse <= 0), count(*) filter (pe_inverse > 0) "
+            "from marts.fct_features_daily inner join intermediate.int_source_sessions "
+            "using (session_idx) where is_traded and is_in_universe "
+            "and source_name = 'fundamentals' and source_status = 'covered'"
+        ).fetchall()[0]
+    assert losses > 100 and others > 100
+    assert rows["inapplicable_rows"] == losses
+    # what is unknown stays due: it may have been lost
+    assert rows["due_rows"] > others
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
   Vars coverage_from and coverage_to bound the sessions that count (dates, both included).
 
   A missing value has one reason: its source does not cover the session (absent, before, after,
-  gap), the lookback is not full yet (warm-up), or the value was due and is not there (a company the
-  source says nothing about, an untraded or broken window).
+  gap), the lookback is not full yet (warm-up), the feature does not apply to the row (a loss has no
+  price over earnings), or the value was due and is not there (a company the source says nothing
+  about, an untraded or broken window).
 #}
 {% set reasons = {
     'absent': 'source absent', 'before': 'source starts later', 'after': 'source ended',
-    'gap': 'vendor gap', 'warming_up': 'warm-up', 'unreported': 'not reported'
+    'gap': 'vendor gap', 'warming_up': 'warm-up', 'inapplicable': 'does not apply',
+    'unreported': 'not reported'
 } %}
 
 with coverage_by_session as (
@@ -26,6 +28,7 @@ missing as (
         non_null_rows,
         due_rows,
         non_null_due_rows,
+        inapplicable_rows,
         universe_rows - non_null_rows as null_rows,
         due_rows - non_null_due_rows as null_due_rows
     from coverage_by_session
@@ -49,8 +52,9 @@ totals as (
             sum(case when source_status = '{{ status }}' then null_rows else 0 end)
                 as {{ status }}_rows,
         {% endfor -%}
-        sum(case when source_status = 'covered' then null_rows - null_due_rows else 0 end)
+        sum(case when source_status = 'covered' then null_rows - null_due_rows - inapplicable_rows else 0 end)
             as warming_up_rows,
+        sum(case when source_status = 'covered' then inapplicable_rows else 0 end) as inapplicable_rows,
         sum(case when source_status = 'covered' then null_due_rows else 0 end) as unreported_rows
     from missing
     group by feature, family
@@ -128,7 +132,9 @@ select
         {% for reason, text in reasons.items() -%}
             when
                 {{ reason }}_rows = greatest(
-                    absent_rows, before_rows, after_rows, gap_rows, warming_up_rows, unreported_rows
+                    {% for counted in reasons -%}
+                        {{ counted }}_rows{{ ', ' if not loop.last }}
+                    {%- endfor %}
                 )
                 then '{{ text }}'
         {% endfor -%}

@@ -18,27 +18,26 @@ members as (
 
 ),
 
--- one wide pass over the panel; a feature is due on rows older than its lookback
+-- one wide pass over the panel; a feature is due on rows older than its lookback to which it applies
 counted as (
 
     select
         members.session_idx,
         members.trade_date,
         count(*) as member_rows
-        {%- for column in feature_columns(['feature', 'context']) %},
+        {%- for column in feature_columns(['feature', 'context']) -%}
+            {%- set meta = column_meta(column) -%}
+            {%- set old_enough = 'members.sessions_of_history > ' ~ meta['lookback'] -%}
+            {%- set inapplicable = meta.get('inapplicable_where') -%}
+            {%- set due = old_enough ~ (' and (' ~ inapplicable ~ ') is not true' if inapplicable else '') %},
         count(members.{{ column.name }}) as non_null_{{ column.name }},
+        count(case when {{ due }} then 1 end) as due_{{ column.name }},
+        count(case when {{ due }} then members.{{ column.name }} end) as non_null_due_{{ column.name }}
+            {%- if inapplicable %},
         count(
-            case
-                when members.sessions_of_history > {{ column_meta(column)['lookback'] }}
-                    then 1
-            end
-        ) as due_{{ column.name }},
-        count(
-            case
-                when members.sessions_of_history > {{ column_meta(column)['lookback'] }}
-                    then members.{{ column.name }}
-            end
-        ) as non_null_due_{{ column.name }}
+            case when {{ old_enough }} and {{ inapplicable }} and members.{{ column.name }} is null then 1 end
+        ) as inapplicable_{{ column.name }}
+            {%- endif %}
         {%- endfor %}
     from members
     group by members.session_idx, members.trade_date
@@ -67,7 +66,12 @@ unpivoted as (
                     when source_sessions.covered_sessions > {{ meta['lookback'] }}
                         then counted.non_null_due_{{ column.name }}
                     else 0
-                end as non_null_due_rows
+                end as non_null_due_rows,
+                case
+                    when source_sessions.covered_sessions > {{ meta['lookback'] }}
+                        then {{ 'counted.inapplicable_' ~ column.name if meta.get('inapplicable_where') else '0' }}
+                    else 0
+                end as inapplicable_rows
         from counted
         left join source_sessions
             on
@@ -76,7 +80,8 @@ unpivoted as (
             {%- else -%}
                 'covered' as source_status,
                 counted.due_{{ column.name }} as due_rows,
-                counted.non_null_due_{{ column.name }} as non_null_due_rows
+                counted.non_null_due_{{ column.name }} as non_null_due_rows,
+                {{ 'counted.inapplicable_' ~ column.name if meta.get('inapplicable_where') else '0' }} as inapplicable_rows
         from counted
             {%- endif %}
         {{ 'union all' if not loop.last }}
@@ -90,7 +95,8 @@ unpivoted as (
             cast(0 as bigint) as non_null_rows,
             cast(null as text) as source_status,
             cast(0 as bigint) as due_rows,
-            cast(0 as bigint) as non_null_due_rows
+            cast(0 as bigint) as non_null_due_rows,
+            cast(0 as bigint) as inapplicable_rows
         from counted
     {% endfor %}
 
@@ -107,5 +113,6 @@ select
     non_null_rows / cast(member_rows as double precision) as coverage,
     cast(due_rows as bigint) as due_rows,
     cast(non_null_due_rows as bigint) as non_null_due_rows,
+    cast(inapplicable_rows as bigint) as inapplicable_rows,
     {{ safe_divide('non_null_due_rows', 'cast(due_rows as double precision)') }} as due_coverage
 from unpivoted
