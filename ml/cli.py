@@ -9,6 +9,7 @@ import click
 
 from ingest.commands import calendar_command, load_command
 from ingest.sample_commands import sample_market_command
+from ml.audit.commands import audit_group
 from ml.commands import (
     ablation_command,
     export_command,
@@ -66,3 +67,4 @@ main.add_command(parity_command)
 main.add_command(grant_command)
 main.add_command(publish_command)
 main.add_command(postgres_group)
+main.add_command(audit_group)

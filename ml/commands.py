@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -24,6 +23,7 @@ from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
 from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal_thresholds
 from ml.manifest import ProjectManifest, project_manifest
+from ml.project_state import git_commit
 from ml.registry import SEED, champion, promote, side_by_side_metrics
 from ml.report import Source, render
 from ml.scoring import find_run, score, session_to_score, sessions_between, write_scores
@@ -75,21 +75,6 @@ def _manifest(
     settings: dict[str, Any], manifest: Path | None, variables: str | None
 ) -> ProjectManifest:
     return project_manifest(settings["project_dir"], manifest, settings["target"], variables)
-
-
-def _git_commit(project_dir: Path) -> str | None:
-    """Commit of the project; None outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 (git of the user's path)
-            cwd=project_dir,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 # --- tables on the terminal ---------------------------------------------------------------------
@@ -193,7 +178,7 @@ def train_command(
         config,
         latest=latest,
         label=label,
-        git_commit=_git_commit(project_dir),
+        git_commit=git_commit(project_dir),
         report=_say,
     )
     families = {c.name: c.family for c in described.columns if c.family}
@@ -312,7 +297,7 @@ def ablation_command(
         comparisons,
         config,
         label=label,
-        git_commit=_git_commit(project_dir),
+        git_commit=git_commit(project_dir),
         report=_say,
     )
     write_when_free(

@@ -1,0 +1,42 @@
+"""`asxw audit`: the commands that prove nothing looks ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ml.text_table import text_table
+from ml.warehouse import open_warehouse, project_vars
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """Prove that no row of the warehouse knows more than it could have known."""
+
+
+@audit_group.command("list")
+@click.option("--last", default=20, show_default=True, help="How many, the latest first.")
+@click.pass_obj
+def list_command(settings: dict[str, Any], last: int) -> None:
+    """Show the audits on record."""
+    project_dir = settings["project_dir"]
+    schema = f"{project_vars(project_dir).get('schema_prefix', '')}ml"
+    columns = ("finished_at", "layer", "market", "target", "passed", "checked", "differences")
+    rows: list[tuple[Any, ...]] = []
+    with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
+        if warehouse.has_table(schema, "audits"):
+            rows = warehouse.read_rows(
+                f'select {", ".join(columns)}, summary from "{schema}"."audits" '
+                "order by finished_at desc, audit_id limit ?",
+                (last,),
+            )
+    if not rows:
+        click.echo("No audit is on record yet.")
+        return
+    lines = []
+    for at, layer, market, engine, passed, checked, differences, summary in rows:
+        counts = (f"{checked:,}", f"{differences:,}")
+        verdict = "yes" if passed else "NO"
+        lines.append([f"{at:%Y-%m-%d %H:%M}", layer, market, engine, verdict, *counts, summary])
+    click.echo(text_table([*columns, "summary"], lines, left=4))
