@@ -6,6 +6,7 @@ import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ml.errors import AsxwError
 from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
 from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal_thresholds
+from ml.ledger import TRAIN, Outcome, begin, complete, failures_recorded, new_trial, run_series
 from ml.manifest import ProjectManifest, project_manifest
 from ml.project_state import git_commit
 from ml.registry import SEED, champion, promote, side_by_side_metrics
@@ -29,13 +31,15 @@ from ml.report import Source, render
 from ml.scoring import find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
-from ml.warehouse import open_warehouse, project_vars, write_when_free
+from ml.warehouse import Warehouse, open_warehouse, project_vars, write_when_free
 
 Command = Callable[..., Any]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _WAIT_SECONDS = 600
+# a failure is shown at once: only its line in the ledger would be lost
+_WAIT_AFTER_FAILURE = 5
 
 
 def _say(line: str) -> None:
@@ -168,32 +172,35 @@ def train_command(
     gates, thresholds = read_gates(), signal_thresholds(_variables(project_dir, variables))
     label = str(_variables(project_dir, variables).get("label_price", "close"))
 
-    # The file is given back while the models are trained, so that dbt and readers can go on.
-    with open_warehouse(project_dir, target) as warehouse:
-        warehouse.create_tables(described.results_schema, contract)
-        latest = latest_session(warehouse, described.features_daily)
-        panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
-    run = train(
-        panel,
-        config,
-        latest=latest,
-        label=label,
-        git_commit=git_commit(project_dir),
-        report=_say,
-    )
-    families = {c.name: c.family for c in described.columns if c.family}
-    results = judge_run(run, gates, families, thresholds)
-    run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, results)})
+    schema, commit = described.results_schema, git_commit(project_dir)
+    trial = new_trial(TRAIN, config, features, label=label, git_commit=commit)
 
-    root = artifacts or project_dir / "artifacts"
-    folder = save_artifact(root, run.card, run.classifier, run.regressor)
-    write_when_free(
-        project_dir,
-        target,
-        _WAIT_SECONDS,
-        _say,
-        lambda warehouse: write_run(warehouse, described.results_schema, contract, run),
-    )
+    def write(rows: Callable[[Warehouse], None], seconds: float = _WAIT_SECONDS) -> None:
+        write_when_free(project_dir, target, seconds, _say, rows)
+
+    with open_warehouse(project_dir, target) as warehouse:
+        warehouse.create_tables(schema, contract)
+        begin(warehouse, schema, contract, trial)
+    with failures_recorded(trial, schema, contract, partial(write, seconds=_WAIT_AFTER_FAILURE)):
+        # The file is given back while the models are trained, so that dbt and readers can go on.
+        with open_warehouse(project_dir, target) as warehouse:
+            latest = latest_session(warehouse, described.features_daily)
+            panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
+        run = train(panel, config, latest=latest, label=label, git_commit=commit, report=_say)
+        families = {c.name: c.family for c in described.columns if c.family}
+        results = judge_run(run, gates, families, thresholds)
+        run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, results)})
+
+        root = artifacts or project_dir / "artifacts"
+        folder = save_artifact(root, run.card, run.classifier, run.regressor)
+        series = run_series(run.tables["session_metrics"], MODEL, ALL)
+        outcome = Outcome(series, panel.checksum, run.run_id)
+
+        def finish(warehouse: Warehouse) -> None:
+            write_run(warehouse, schema, contract, run)
+            complete(warehouse, schema, contract, trial, outcome)
+
+        write(finish)
 
     click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
     click.echo("\nGates:")

@@ -1,0 +1,181 @@
+"""The ledger of trials: what is begun is written down, whatever becomes of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from panel_fixture import REPOSITORY, SMALL, make_market, make_project
+
+from ml.cli import main
+from ml.config import read_config
+from ml.contract import read_contract
+from ml.ledger import configuration_hash
+from ml.overfitting import deflated_sharpe, expected_maximum, moments
+from ml.warehouse import open_warehouse
+
+FASTEST = {
+    **SMALL,
+    "classifier": {"trees_final": 3, "trees_fold": 3},
+    "regressor": {"trees_final": 3, "trees_fold": 20},
+    "evaluation": {"replicates": 10},
+}
+
+
+def train(project, overlay, check=True):
+    (project / "small.yml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    command = ["--project-dir", str(project), "train", "--config", str(project / "small.yml")]
+    done = CliRunner().invoke(main, command)
+    assert not check or done.exit_code == 0, done.output
+    return done
+
+
+def rows(project, table, order="1"):
+    with open_warehouse(project, read_only=True) as warehouse:
+        return warehouse.read_arrow(f"select * from ml.{table} order by {order}").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    """Two configurations, one of them trained twice, then one that LightGBM refuses; with the
+    folder, what was judged when there was one trial."""
+    folder = make_project(tmp_path_factory.mktemp("ledger") / "p", make_market(60, 420))
+    train(folder, FASTEST)
+    alone = rows(folder, "overfitting")
+    train(folder, FASTEST)
+    train(folder, {**FASTEST, "lightgbm": {"num_leaves": 4}})
+    refused = {**FASTEST, "lightgbm": {"num_leaves": -3}}
+    done = train(folder, refused, check=False)
+    assert done.exit_code == 1 and "LightGBM refused" in done.stderr
+    return folder, alone
+
+
+@pytest.fixture(scope="module")
+def project(ledger):
+    return ledger[0]
+
+
+def test_every_attempt_is_a_row_and_a_failure_says_why(project):
+    trials = rows(project, "trials", "started_at")
+    assert [t["status"] for t in trials] == ["completed"] * 3 + ["failed"]
+    assert [t["error"] is None for t in trials] == [True, True, True, False]
+    assert "LightGBM refused" in trials[3]["error"] and trials[3]["run_id"] is None
+    assert len({t["trial_id"] for t in trials}) == 4
+    assert trials[0]["run_id"] == trials[1]["run_id"] != trials[2]["run_id"]
+    assert trials[0]["configuration"] == trials[1]["configuration"]
+    assert len({t["configuration"] for t in trials}) == 3
+    assert all(t["finished_at"] >= t["started_at"] for t in trials)
+    runs = {r["run_id"] for r in rows(project, "runs")}
+    assert runs == {t["run_id"] for t in trials[:3]}
+
+
+def test_the_series_is_that_of_the_run(project):
+    trial = rows(project, "trials", "started_at")[2]
+    series = [s for s in rows(project, "trial_sessions") if s["trial_id"] == trial["trial_id"]]
+    wanted: dict = {}
+    for row in rows(project, "session_metrics"):
+        chosen = (trial["run_id"], "lightgbm", "all")
+        if (row["run_id"], row["predictor"], row["segment"]) == chosen:
+            wanted.setdefault(row["session_idx"], {})[row["metric"]] = row["value"]
+    assert len(series) == len(wanted) == trial["n_sessions"]
+    assert sum(row["spread"] is not None for row in series) > 100
+    for row in series:
+        expected = wanted[row["session_idx"]]
+        assert row["spread"] == expected.get("decile_spread_net")
+        assert row["roc_auc"] == expected["roc_auc"]
+    metric = next(
+        m["value"]
+        for m in rows(project, "metrics")
+        if (m["run_id"], m["predictor"], m["fold"], m["segment"], m["metric"])
+        == (trial["run_id"], "lightgbm", 0, "all", "roc_auc_session")
+    )
+    assert trial["roc_auc_session"] == pytest.approx(metric, abs=1e-12)
+
+
+def test_the_bar_counts_configurations_failed_ones_too(project):
+    found = {r["trial_id"]: r for r in rows(project, "overfitting")}
+    trials = rows(project, "trials", "started_at")
+    assert set(found) == {t["trial_id"] for t in trials[:3]}
+    spreads = {
+        t["trial_id"]: np.array(
+            [
+                s["spread"]
+                for s in rows(project, "trial_sessions", "trade_date")
+                if s["trial_id"] == t["trial_id"] and s["spread"] is not None
+            ]
+        )
+        for t in trials[:3]
+    }
+    ratios = [moments(spreads[t["trial_id"]]).sharpe for t in trials[1:3]]
+    deviation = np.std(ratios, ddof=1)
+    for trial_id, row in found.items():
+        assert row["n_trials"] == 3
+        assert row["sharpe_expected_maximum"] == pytest.approx(expected_maximum(3, deviation))
+        periods = len(spreads[trial_id]) / 21
+        own = deflated_sharpe(moments(spreads[trial_id]), periods, row["sharpe_expected_maximum"])
+        assert row["deflated_sharpe"] == pytest.approx(own) and 0 < own < 1
+        # the same window: both configurations are compared, the repeated one once
+        assert row["pbo_trials"] == 2 and 0 <= row["pbo"] <= 1
+
+
+def test_one_trial_alone_has_no_bar(ledger):
+    (row,) = ledger[1]
+    assert row["n_trials"] == 1 and row["sharpe_expected_maximum"] == 0.0
+    assert row["pbo"] is None and not math.isnan(row["deflated_sharpe"])
+
+
+def test_what_cannot_be_read_is_a_failure_and_a_killed_trial_stays_started(tmp_path):
+    folder = make_project(tmp_path / "p", make_market(10, 420))
+    (folder / "small.yml").write_text(yaml.safe_dump(FASTEST), encoding="utf-8")
+    command = [sys.executable, "-c", "from ml.cli import main; main()"]
+    command += ["--project-dir", str(folder), "train", "--config", str(folder / "small.yml")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    for line in process.stderr:
+        if line.startswith("fold "):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stderr.close()
+    assert process.returncode == -signal.SIGKILL
+    with open_warehouse(folder) as warehouse:
+        warehouse.execute("alter table intermediate.int_training_panel drop column signal")
+    assert train(folder, FASTEST, check=False).exit_code == 1
+    trials = rows(folder, "trials", "started_at")
+    assert [t["status"] for t in trials] == ["started", "failed"]
+    assert trials[0]["finished_at"] is None and "lacks signal" in trials[1]["error"]
+    assert rows(folder, "overfitting") == []
+
+
+def test_a_configuration_is_parameters_features_and_label():
+    config = read_config()
+    first = configuration_hash(config, ["a", "b"], "close")
+    assert configuration_hash(config, ["b", "a"], "close") == first
+    assert configuration_hash(config, ["a"], "close") != first
+    assert configuration_hash(config, ["a", "b"], "adj_close") != first
+
+
+def test_tables_follow_the_contract(project):
+    contract = read_contract(REPOSITORY, "ml")
+    with open_warehouse(project) as warehouse:
+        for name in ("trials", "trial_sessions", "overfitting"):
+            table = warehouse.read_arrow(f"select * from ml.{name}")
+            assert table.schema.equals(contract[name].arrow_schema) and table.num_rows
+
+
+@pytest.mark.slow
+def test_marts_show_trials_and_the_newest_of_each_run(built_market):
+    trials = built_market.frame("select * from marts.fct_trials")
+    judged = built_market.frame("select * from marts.fct_overfitting")
+    runs = built_market.frame("select run_id from ml.runs")
+    assert trials.status.tolist() == ["completed"] and trials.is_first_attempt.all()
+    assert judged.is_newest.all() and judged.run_id.tolist() == runs.run_id.tolist()
+    assert judged.verdict[0] in ("more than luck", "may be luck")
+    assert judged.sharpe_year[0] == pytest.approx(judged.sharpe[0] * math.sqrt(252 / 21))
