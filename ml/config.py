@@ -67,6 +67,8 @@ class EvaluationSettings:
     """Least adv_20_median: cost of one side in basis points."""
     linear_penalty: float
     baselines: Mapping[str, tuple[str, float]]
+    permutation_rows: int
+    """Test rows of a fold on which permutation importance is measured; 0: it is not."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _check(config: ModelConfig, source: str) -> None:
         "evaluation.confidence must lie in (0, 1)": 0 < evaluation.confidence < 1,
         "evaluation.costs must have an entry for 0": 0.0 in evaluation.costs,
         "evaluation.linear_penalty must be positive": evaluation.linear_penalty > 0,
+        "evaluation.permutation_rows must not be negative": evaluation.permutation_rows >= 0,
         "evaluation.baselines must not be empty": bool(evaluation.baselines),
     }
     for text, holds in rules.items():

@@ -39,6 +39,7 @@ from ml.evaluation import (
     session_ranks,
 )
 from ml.folds import Fold, FoldPlan, check_purge, every_nth_session, plan_folds
+from ml.importance import Permutation, permutation_importance, sample_rows
 from ml.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
@@ -107,6 +108,8 @@ class FoldResult:
     linear: tuple[Floats, Floats]
     """Probability and expected return of the linear baseline."""
     trained_through: date
+    permutation: Permutation | None = None
+    """What each kept feature is worth on the test rows; None: not measured."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,28 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
             f"{where}: {int(train.sum())} training and {len(test)} test rows. Load more history."
         )
     check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
-    return fit_and_score(panel, fold, train, test, config)
+    result = fit_and_score(panel, fold, train, test, config)
+    return replace(result, permutation=_permutation(panel, result, config))
+
+
+def _permutation(panel: Panel, result: FoldResult, config: ModelConfig) -> Permutation | None:
+    """Permutation importance of a fold's classifier on a sample of its test rows."""
+    settings = config.evaluation
+    if not settings.permutation_rows:
+        return None
+    seed = settings.seed + result.fold.number
+    chosen = sample_rows(
+        panel.session_idx[result.test], settings.permutation_rows, np.random.default_rng(seed)
+    )
+    rows = result.test[chosen]
+    return permutation_importance(
+        result.heads.classifier,
+        np.ascontiguousarray(panel.values[np.ix_(rows, result.heads.kept)]),
+        panel.session_idx[rows],
+        panel.up[rows],
+        least=settings.minimum_rows,
+        seed=seed,
+    )
 
 
 def fit_and_score(
@@ -503,6 +527,32 @@ def _importance_rows(
     return rows
 
 
+def _permutation_rows(
+    run_id: str, panel: Panel, results: Sequence[FoldResult]
+) -> list[dict[str, Any]]:
+    """Permutation importance of every fold where it could be measured."""
+    rows = []
+    for result in results:
+        found = result.permutation
+        if found is None or not np.isfinite(found.auc):
+            continue
+        rank = np.argsort(np.argsort(-found.auc_loss, kind="stable"), kind="stable") + 1
+        rows += [
+            {
+                "run_id": run_id,
+                "fold": result.fold.number,
+                "feature": panel.features[position],
+                "auc_loss": float(found.auc_loss[j]),
+                "rank": int(rank[j]),
+                "auc": found.auc,
+                "n_sessions": found.sessions,
+                "n_rows": found.rows,
+            }
+            for j, position in enumerate(result.heads.kept)
+        ]
+    return rows
+
+
 def _prediction_rows(run_id: str, panel: Panel, results: Sequence[FoldResult]) -> pa.Table:
     rows = np.concatenate([r.test for r in results])
     counts = [len(r.test) for r in results]
@@ -679,6 +729,8 @@ def train(
     importance = _importance_rows(run_id, FINAL, panel.features, heads)
     for result in results:
         importance += _importance_rows(run_id, result.fold.number, panel.features, result.heads)
+    permuted = _permutation_rows(run_id, panel, results)
+    permutation = {"permutation_importance": pa.Table.from_pylist(permuted)} if permuted else {}
     run_row = {
         "run_id": run_id,
         "model_name": config.model_name,
@@ -711,6 +763,7 @@ def train(
             "metrics": pa.Table.from_pylist(metric_rows(run_id, evaluation.metrics)),
             "session_metrics": _session_rows(run_id, panel, evaluation),
             "importance": pa.Table.from_pylist(importance),
+            **permutation,
             "predictions_oof": _prediction_rows(run_id, panel, results),
         },
         metrics=tuple(evaluation.metrics),

@@ -153,3 +153,25 @@ def test_signals_and_reliability_count_every_prediction_once(built_market):
         "and segment = 'all' and metric = 'calibration_error'"
     ).value[0]
     assert (bins.gap.abs() * bins.n_rows).sum() / len(rows) == pytest.approx(error, abs=1e-9)
+
+
+def test_importance_is_summed_over_the_folds(built_market):
+    found = built_market.frame("select * from marts.fct_feature_importance")
+    gain = built_market.frame("select * from ml.importance where head = 'classifier'")
+    permuted = built_market.frame("select * from ml.permutation_importance")
+    assert not permuted.empty and set(permuted.fold) == {1, 2}
+    gain["value"], permuted["value"] = gain.gain_share, permuted.auc_loss
+    for measure, rows in (("gain", gain[gain.fold > 0]), ("permutation", permuted)):
+        part = found[(found["head"] == "classifier") & (found.measure == measure)]
+        part = part.set_index("feature")
+        table = rows.pivot(index="feature", columns="fold", values="value")
+        ranks = table.rank(ascending=False)
+        part = part.loc[table.index]
+        np.testing.assert_allclose(part.mean_importance, table.mean(axis=1), atol=1e-12)
+        np.testing.assert_allclose(part.sd_importance, table.std(axis=1), atol=1e-12)
+        np.testing.assert_allclose(part.mean_rank, ranks.mean(axis=1))
+        np.testing.assert_allclose(part.share_of_folds_in_top_ten, (ranks <= 10).sum(axis=1) / 2)
+        np.testing.assert_allclose(part.fold_rank_correlation, ranks[1].corr(ranks[2]))
+        best = table.mean(axis=1).sort_values().index[-1]
+        assert part.importance_rank[best] == 1 and part.family.notna().all()
+    assert (permuted.n_rows <= 2100).all() and permuted.auc_loss.abs().max() < 0.3

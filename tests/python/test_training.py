@@ -29,7 +29,10 @@ from ml.manifest import project_manifest
 from ml.training import fit_heads, make_run_id, model_text, train
 from ml.warehouse import open_warehouse
 
-RESULTS = ("runs", "folds", "metrics", "session_metrics", "importance", "predictions_oof")
+RESULTS = (
+    "runs", "folds", "metrics", "session_metrics", "importance", "permutation_importance",
+    "predictions_oof",
+)  # fmt: skip
 
 
 def asxw(project, *arguments):
