@@ -1,28 +1,17 @@
 {#
-  Least-squares slope of values on an index that rises by one from row to row, over a full window
-  frame: the caller asks whether the frame holds n values.
-    values      expression of doubles
-    index       column of whole numbers, below 2^15
-    window      name of a window with its frame of n rows
-    n           rows of the frame
-    magnitude, resolution   as for rolling_sum
-  Postgres: sum((i - mean(i)) * y) / sum((i - mean(i))^2), where mean(i) is the latest index less
-  (n - 1) / 2 and the divisor n * (n^2 - 1) / 12.
+  Least-squares slope of a column on the session index over the latest n sessions, n even; NULL
+  unless the frame is full and has no missing value.
+    column      column of doubles; the stage names the window in_spell
+  sum((i - mean(i)) * y) / sum((i - mean(i))^2), where the divisor is n * (n^2 - 1) / 12 and the
+  weights of the rows at the two ends differ in sign alone.
 #}
-{% macro rolling_slope(values, index, window, n, magnitude=30, resolution=-110) -%}
-    {{ return(adapter.dispatch('rolling_slope', 'asx_warehouse')(values, index, window, n, magnitude, resolution)) }}
-{%- endmacro %}
-
-{% macro default__rolling_slope(values, index, window, n, magnitude, resolution) -%}
-    regr_slope({{ values }}, cast({{ index }} as double precision)) over {{ window }}
-{%- endmacro %}
-
-{% macro postgres__rolling_slope(values, index, window, n, magnitude, resolution) -%}
+{% macro rolling_slope(column, n) -%}
     (
         (
-            {{ postgres_moving_sum(values ~ ' * ' ~ index, window, magnitude + 15, resolution) }}
-            - {{ postgres_moving_sum(values, window, magnitude, resolution) }}
-            * ({{ index }} - {{ (n - 1) / 2 }})
+            {%- for k in range(n // 2) -%}
+                {{ (n - 1) / 2 - k }} * ({{ column if k == 0 else 'lag(' ~ column ~ ', ' ~ k ~ ') over in_spell' }} - lag({{ column }}, {{ n - 1 - k }}) over in_spell)
+                {{- ' + ' if not loop.last }}
+            {% endfor -%}
         ) / {{ n * (n * n - 1) / 12 }}
     )
 {%- endmacro %}

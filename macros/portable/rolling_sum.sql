@@ -1,49 +1,52 @@
 {#
-  Sum over a window frame; NULL where the frame holds no value.
-    values       expression of doubles, finite or NULL; short, because it is repeated
-    window       name of a window with its frame
-    magnitude    power of two that the absolute values of no frame add up to
-    resolution   power of two so small that a value may be rounded to it
+  Sum and mean of a column over the latest n sessions of a spell, the same bits whatever other rows
+  there are (with_rolling.sql says how DuckDB does it).
+    column       column of doubles, finite or NULL, among the `sums` of with_rolling(); a NULL counts
+                 as 0
+    sessions     n; the stage names the windows in_spell and last_<n>
+    magnitude    power of two that the absolute values of no frame add up to (Postgres)
+    resolution   power of two so small that a value may be rounded to it (Postgres)
+  Before a spell has n sessions the sum is one of fewer values: the caller asks for n.
 
   Postgres: a moving sum adds the row that enters and subtracts the one that leaves, in the same time
   whatever the length. Plain doubles would keep the rounding errors of every large value that passed
-  by, and a sum of zeros would not come back to zero. So a value is cut into parts, each a multiple
-  of a grid of which the sum of no frame has more than 53 bits: every addition and subtraction is
-  exact. Adding and subtracting 1.5 * 2^52 grid steps rounds to a grid.
+  by, and a sum of zeros would not come back to zero; so the values are cut into exact parts
+  (exact_sum.sql).
 #}
-{% macro rolling_sum(values, window, magnitude=30, resolution=-66) -%}
-    {{ return(adapter.dispatch('rolling_sum', 'asx_warehouse')(values, window, magnitude, resolution)) }}
+{% macro rolling_sum(column, sessions, magnitude=30, resolution=-66) -%}
+    {{ return(adapter.dispatch('rolling_sum', 'asx_warehouse')(column, sessions, magnitude, resolution)) }}
 {%- endmacro %}
 
-{% macro default__rolling_sum(values, window, magnitude, resolution) -%}
-    sum({{ values }}) over {{ window }}
-{%- endmacro %}
-
-{% macro postgres__rolling_sum(values, window, magnitude, resolution) -%}
-    case
-        when count({{ values }}) over {{ window }} > 0
-            then {{ postgres_moving_sum(values, window, magnitude, resolution) }}
-    end
-{%- endmacro %}
-
-{# The moving sum itself, 0 for a frame without a value. #}
-{% macro postgres_moving_sum(values, window, magnitude, resolution=-66) -%}
-    {%- set sums = [] -%}
-    {%- set cut = namespace(rest='(' ~ values ~ ')', grid=magnitude - 53) -%}
-    {%- for _ in range(8) -%}
-        {%- if not sums or cut.grid + 44 > resolution -%}
-            {%- set shift = postgres_rounding_shift(cut.grid) -%}
-            {%- set part = '((' ~ cut.rest ~ ' + ' ~ shift ~ ') - ' ~ shift ~ ')' -%}
-            {%- do sums.append(window_function_schema() ~ '.moving_sum(' ~ part ~ ') over ' ~ window) -%}
-            {%- set cut.rest = '(' ~ cut.rest ~ ' - ' ~ part ~ ')' -%}
-            {#- up to 2^9 rests of half a step each need 9 of the next grid's 53 bits -#}
-            {%- set cut.grid = cut.grid - 44 -%}
-        {%- endif -%}
+{% macro default__rolling_sum(column, sessions, magnitude, resolution) -%}
+    {%- set rest = sessions % 20 if sessions >= 20 else sessions -%}
+    {%- set terms = [] -%}
+    {%- for k in range(0, sessions - rest, 20) -%}
+        {%- do terms.append(earlier('of_20_' ~ column, k)) -%}
     {%- endfor -%}
-    ({{ sums | join(' + ') }})
+    {%- for k in range(sessions - rest, sessions - rest % 5, 5) -%}
+        {%- do terms.append(earlier('of_5_' ~ column, k)) -%}
+    {%- endfor -%}
+    {%- for k in range(sessions - rest % 5, sessions) -%}
+        {%- do terms.append('coalesce(' ~ earlier(column, k) ~ ', 0)') -%}
+    {%- endfor -%}
+    ({{ terms | join(' + ') }})
 {%- endmacro %}
 
-{# 1.5 * 2^52 steps of the grid 2^exponent, in full precision. #}
-{% macro postgres_rounding_shift(exponent) -%}
-    cast('{{ 1.5 * 2.0 ** (exponent + 52) }}' as double precision)
+{# The value k sessions ago, 0 before the spell began. #}
+{% macro earlier(column, k) -%}
+    {{ 'lag(' ~ column ~ ', ' ~ k ~ ', 0) over in_spell' if k else column }}
+{%- endmacro %}
+
+{% macro postgres__rolling_sum(column, sessions, magnitude, resolution) -%}
+    (
+        {%- for part in exact_parts(column, magnitude, resolution, 9) -%}
+            {{ window_function_schema() }}.moving_sum({{ part }}) over last_{{ sessions }}
+            {{- ' + ' if not loop.last }}
+        {%- endfor -%}
+    )
+{%- endmacro %}
+
+{# Mean of a full frame without a missing value. #}
+{% macro rolling_mean(column, sessions, magnitude=30, resolution=-66) -%}
+    ({{ rolling_sum(column, sessions, magnitude, resolution) }} / {{ sessions }})
 {%- endmacro %}

@@ -32,8 +32,10 @@ by_session as (
         count(*) as announcements,
         sum(case when price_sensitive then 1 else 0 end) as sensitive,
         sum(case when price_sensitive is null then 1 else 0 end) as unflagged,
-        sum(confidence * sentiment) as weighted_sentiment,
-        sum(case when sentiment is not null then confidence end) as confidence,
+        -- on a grid of 2^-44, so that sums are exact in any order
+        sum({{ on_grid('confidence * sentiment', -44) }}) as weighted_sentiment,
+        sum(case when sentiment is not null then {{ on_grid('confidence', -44) }} end)
+            as confidence,
         count(confidence + sentiment) as scored,
         {% for event in events -%}
             sum(case when event = '{{ event }}' then 1 else 0 end) as event_{{ event }},
@@ -103,8 +105,8 @@ rolled as (
         coalesce(sum(announcements) over last_21, 0) as count_21,
         coalesce(sum(sensitive) over last_21, 0) as sensitive_21,
         coalesce(sum(unflagged) over last_21, 0) as unflagged_21,
-        {{ rolling_sum('weighted_sentiment', 'last_21', 14) }} as weighted_sentiment_21,
-        {{ rolling_sum('confidence', 'last_21', 14) }} as confidence_21,
+        sum(weighted_sentiment) over last_21 as weighted_sentiment_21,
+        sum(confidence) over last_21 as confidence_21,
         sum(scored) over last_21 as scored_21,
         {% for event in events -%}
             coalesce(sum(event_{{ event }}) over last_63, 0) as event_{{ event }}_63,

@@ -62,13 +62,13 @@ limits as (
 
 ),
 
-winsorised as (
+positions as (
 
     select
         members.spell_key,
         members.session_idx,
         {% for column in scored -%}
-            {{ winsorised(column, 'members', 'limits') }} as {{ column }},
+            {{ winsor_position(column, 'members', 'limits') }} as {{ column }},
         {% endfor -%}
         {{ cross_sectional_rank('members.pe_inverse', 'members.session_idx') }} as pe_inverse_rank,
         {{ cross_sectional_rank('-members.pb_ratio', 'members.session_idx') }} as cheap_book_rank,
@@ -81,21 +81,32 @@ winsorised as (
 
 ),
 
+moments as (
+
+    select
+        session_idx,
+        {{ position_moments(scored) }}
+    from positions
+    group by session_idx
+
+),
+
 standardised as (
 
     select
-        spell_key,
-        session_idx,
+        positions.spell_key,
+        positions.session_idx,
         {% for column in scored -%}
-            {{ winsorised_zscore(column, 'in_session') }} as {{ column }}_zscore,
+            {{ winsorised_zscore(column, 'positions', 'moments') }} as {{ column }}_zscore,
         {% endfor -%}
-        pe_inverse_rank,
-        cheap_book_rank,
-        roe_rank,
-        margin_rank,
-        growth_rank
-    from winsorised
-    window in_session as (partition by session_idx)
+        positions.pe_inverse_rank,
+        positions.cheap_book_rank,
+        positions.roe_rank,
+        positions.margin_rank,
+        positions.growth_rank
+    from positions
+    inner join moments
+        on positions.session_idx = moments.session_idx
 
 )
 

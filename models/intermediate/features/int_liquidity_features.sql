@@ -22,12 +22,32 @@ sized as (
         daily_grid.close,
         daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
         daily_grid.close * daily_grid.volume as dollar_volume,
-        daily_grid.close * daily_grid.volume / nullif(fundamental_daily.market_cap, 0) as turnover
+        daily_grid.close * daily_grid.volume / nullif(fundamental_daily.market_cap, 0) as turnover,
+        abs(daily_grid.return_1d) / nullif(daily_grid.close * daily_grid.volume, 0) as impact
     from daily_grid
     left join fundamental_daily
         on
             daily_grid.spell_key = fundamental_daily.spell_key
             and daily_grid.session_idx = fundamental_daily.session_idx
+
+),
+
+powers as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        close,
+        volume_adjusted,
+        volume_adjusted * volume_adjusted as volume_square,
+        volume_adjusted * volume_adjusted * volume_adjusted as volume_cube,
+        turnover,
+        impact
+    from sized
 
 ),
 
@@ -41,15 +61,27 @@ rolled as (
         sessions_since_break,
         close,
         {{ traded_lags([5, 21, 60]) }},
-        {{ rolling_mean('volume_adjusted', 'last_5', 48, -20) }} as mean_volume_5,
-        {{ rolling_mean('volume_adjusted', 'last_60', 48, -20) }} as mean_volume_60,
-        {{ rolling_skewness('volume_adjusted', 'last_60', 48, -20) }} as volume_skewness_60,
-        {{ rolling_mean('abs(return_1d) / nullif(dollar_volume, 0)', 'last_21', 14, -83) }} as mean_impact_21,
+        {{ rolling_sum('volume_adjusted', 5, 48, -20) }} as volumes_5,
+        {{ rolling_sum('volume_adjusted', 60, 48, -20) }} as volumes_60,
+        {{ rolling_sum('volume_square', 60, 96, -20) }} as volume_squares_60,
+        {{ rolling_sum('volume_cube', 60, 144, -20) }} as volume_cubes_60,
+        {{ rolling_sum('impact', 21, 14, -83) }} as impacts_21,
+        count(impact) over last_21 as traded_impacts_21,
         -- across a capital change an unchanged price leaves a return of rounding size
         sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
-        {{ rolling_mean('turnover', 'last_21', 14) }} as mean_turnover_21,
+        {{ rolling_mean('turnover', 21, 14) }} as mean_turnover_21,
         count(turnover) over last_21 as turnovers_21
-    from sized
+    from
+        {{ with_rolling(
+            'powers',
+            {
+                'volume_adjusted': [5, 60],
+                'volume_square': [60],
+                'volume_cube': [60],
+                'impact': [21],
+                'turnover': [21],
+            }
+        ) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_5 as (
@@ -108,6 +140,18 @@ dollar_volumes as (
 
 ),
 
+logs as (
+
+    select
+        spell_key,
+        session_idx,
+        adv_20_median,
+        adv_20_log,
+        adv_20_log * adv_20_log as adv_log_square
+    from dollar_volumes
+
+),
+
 standardised as (
 
     select
@@ -116,10 +160,11 @@ standardised as (
         adv_20_median,
         adv_20_log,
         count(adv_20_log) over last_252 as adv_logs_252,
-        {{ rolling_mean('adv_20_log', 'last_252', 14) }} as adv_log_mean_252,
-        {{ rolling_deviation('adv_20_log', 'last_252') }} as adv_log_deviation_252
-    from dollar_volumes
+        {{ rolling_sum('adv_20_log', 252, 14) }} as adv_log_sum_252,
+        {{ rolling_sum('adv_log_square', 252, 28) }} as adv_log_squares_252
+    from {{ with_rolling('logs', {'adv_20_log': [252], 'adv_log_square': [252]}) }}
     window
+        in_spell as (partition by spell_key order by session_idx),
         last_252 as (
             partition by spell_key
             order by session_idx
@@ -136,7 +181,11 @@ select
     {{ 'adv_20_log' if is_raw else 'cast(null as double precision)' }} as adv_20_log,
     case
         when adv_logs_252 = 252
-            then {{ safe_divide('adv_20_log - adv_log_mean_252', 'adv_log_deviation_252') }}
+            then
+                {{ safe_divide(
+                    'adv_20_log - adv_log_sum_252 / 252',
+                    'sqrt(' ~ variance_of_sums('adv_log_sum_252', 'adv_log_squares_252', 252) ~ ')'
+                ) }}
     end as adv_zscore,
     case
         when
@@ -144,21 +193,22 @@ select
             and spell_session >= 60
             and {{ half_traded(5, 'traded_lag_5') }}
             and {{ half_traded(60, 'traded_lag_60') }}
-            then {{ safe_divide('mean_volume_5', 'mean_volume_60') }}
+            then {{ safe_divide('(volumes_5 / 5)', '(volumes_60 / 60)') }}
     end as volume_ratio_5_60,
     case
         when
             {{ unbroken(59) }}
             and spell_session >= 60
             and {{ half_traded(60, 'traded_lag_60') }}
-            then {{ finite('volume_skewness_60') }}
+            then
+                {{ skewness_of_sums('volumes_60', 'volume_squares_60', 'volume_cubes_60', 60) }}
     end as volume_skew_60,
     case
         when
             {{ unbroken(21) }}
             and spell_session > 21
             and {{ half_traded(21, 'traded_lag_21') }}
-            then mean_impact_21 * 1e6
+            then impacts_21 / nullif(traded_impacts_21, 0) * 1e6
     end as amihud_21,
     -- exempt from the half-traded rule: these two measure it
     case

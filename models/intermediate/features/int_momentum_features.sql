@@ -30,6 +30,27 @@ adjusted as (
 
 ),
 
+moved as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        open,
+        close,
+        capital_factor,
+        close_adjusted,
+        high_adjusted,
+        low_adjusted,
+        greatest(change_adjusted, 0) as gain_adjusted,
+        greatest(-change_adjusted, 0) as loss_adjusted
+    from adjusted
+
+),
+
 rolled as (
 
     select
@@ -45,13 +66,18 @@ rolled as (
         close_adjusted,
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
-        {{ rolling_mean('close_adjusted', 'last_50', 30, -110) }} as mean_50,
+        {{ rolling_mean('close_adjusted', 50) }} as mean_50,
         {{ rolling_extreme(highest_close, 'last_252') }} as highest_close_252,
         {{ rolling_extreme(highest_high, 'last_20') }} as highest_20,
         {{ rolling_extreme(lowest_low, 'last_20') }} as lowest_20,
-        {{ rolling_sum('greatest(change_adjusted, 0)', 'last_14', 30, -110) }} as gains_14,
-        {{ rolling_sum('greatest(-change_adjusted, 0)', 'last_14', 30, -110) }} as losses_14
-    from {{ with_extremes('adjusted', [highest_close, highest_high, lowest_low]) }}
+        {{ rolling_sum('gain_adjusted', 14) }} as gains_14,
+        {{ rolling_sum('loss_adjusted', 14) }} as losses_14
+    from
+        {{ with_rolling(
+            'moved',
+            {'close_adjusted': [50], 'gain_adjusted': [14], 'loss_adjusted': [14]},
+            [highest_close, highest_high, lowest_low]
+        ) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
@@ -78,6 +104,18 @@ rolled as (
 ),
 
 -- The long average and its slope apart, on few columns: a window's cost is in what it carries along.
+closes as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        close * capital_factor as close_adjusted
+    from daily_grid
+
+),
+
 long_windows as (
 
     select
@@ -86,8 +124,8 @@ long_windows as (
         spell_session,
         traded_sessions,
         lag(traded_sessions, 200) over in_spell as traded_lag_200,
-        {{ rolling_mean('close * capital_factor', 'last_200', 30, -110) }} as mean_200
-    from daily_grid
+        {{ rolling_mean('close_adjusted', 200) }} as mean_200
+    from {{ with_rolling('closes', {'close_adjusted': [200]}) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_200 as (
@@ -116,17 +154,9 @@ sloped as (
         spell_key,
         session_idx,
         sma_200,
-        case
-            when count(sma_200) over last_20 = 20
-                then {{ rolling_slope('sma_200', 'session_idx', 'last_20', 20) }}
-        end as slope_20
+        {{ rolling_slope('sma_200', 20) }} as slope_20
     from long_averages
-    window
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
-        )
+    window in_spell as (partition by spell_key order by session_idx)
 
 ),
 

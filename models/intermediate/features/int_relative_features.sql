@@ -21,12 +21,32 @@ market_windows as (
         market_return_63d,
         count(market_return_1d) over last_60 as returns_60,
         count(market_return_1d) over last_252 as returns_252,
-        var_samp(market_return_1d) over last_60 as variance_60,
-        var_samp(market_return_1d) over last_252 as variance_252
+        {{ exact_sum('market_return_1d', 14, window='last_60') }} as sum_60,
+        {{ exact_sum('market_return_1d', 14, window='last_252') }} as sum_252,
+        {{ exact_sum('market_return_1d * market_return_1d', 14, window='last_60') }} as squares_60,
+        {{ exact_sum('market_return_1d * market_return_1d', 14, window='last_252') }}
+            as squares_252
     from market_returns
     window
         last_60 as (order by session_idx rows between 59 preceding and current row),
         last_252 as (order by session_idx rows between 251 preceding and current row)
+
+),
+
+market_variances as (
+
+    select
+        session_idx,
+        market_return_1d,
+        market_return_21d,
+        market_return_63d,
+        returns_60,
+        returns_252,
+        sum_60,
+        sum_252,
+        {{ variance_of_sums('sum_60', 'squares_60', 60) }} as variance_60,
+        {{ variance_of_sums('sum_252', 'squares_252', 252) }} as variance_252
+    from market_windows
 
 ),
 
@@ -39,7 +59,8 @@ paired as (
         daily_grid.traded_sessions,
         daily_grid.sessions_since_break,
         daily_grid.return_1d,
-        market_returns.market_return_1d
+        daily_grid.return_1d * daily_grid.return_1d as return_square,
+        daily_grid.return_1d * market_returns.market_return_1d as market_product
     from daily_grid
     inner join market_returns
         on daily_grid.session_idx = market_returns.session_idx
@@ -55,10 +76,16 @@ rolled as (
         traded_sessions,
         sessions_since_break,
         {{ traded_lags([60, 252]) }},
-        {{ rolling_covariance('return_1d', 'market_return_1d', 'last_252') }} as covariance_252,
-        {{ rolling_covariance('return_1d', 'market_return_1d', 'last_60') }} as covariance_60,
-        {{ rolling_variance('return_1d', 'last_60') }} as return_variance_60
-    from paired
+        {{ rolling_sum('return_1d', 60, 14) }} as returns_60,
+        {{ rolling_sum('return_1d', 252, 14) }} as returns_252,
+        {{ rolling_sum('return_square', 60, 28) }} as squares_60,
+        {{ rolling_sum('market_product', 60, 28) }} as products_60,
+        {{ rolling_sum('market_product', 252, 28) }} as products_252
+    from
+        {{ with_rolling(
+            'paired',
+            {'return_1d': [60, 252], 'return_square': [60], 'market_product': [60, 252]}
+        ) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_60 as (
@@ -79,28 +106,31 @@ regressed as (
     select
         rolled.spell_key,
         rolled.session_idx,
-        market_windows.market_return_1d,
-        market_windows.market_return_21d,
-        market_windows.market_return_63d,
-        rolled.return_variance_60,
-        rolled.covariance_60,
-        market_windows.variance_60 as market_variance_60,
+        market_variances.market_return_1d,
+        market_variances.market_return_21d,
+        market_variances.market_return_63d,
+        {{ variance_of_sums('rolled.returns_60', 'rolled.squares_60', 60) }} as return_variance_60,
+        (rolled.products_60 - rolled.returns_60 * market_variances.sum_60 / 60) / 59
+            as covariance_60,
+        market_variances.variance_60 as market_variance_60,
         -- a security's own returns are all there from the second session of its spell on
         rolled.spell_session > 60
-        and market_windows.returns_60 = 60
+        and market_variances.returns_60 = 60
         and {{ half_traded(60, 'traded_lag_60') }} as is_full_60,
         case
             when
                 {{ unbroken(252) }}
                 and rolled.spell_session > 252
-                and market_windows.returns_252 = 252
+                and market_variances.returns_252 = 252
                 and {{ half_traded(252, 'traded_lag_252') }}
                 then
-                    {{ safe_divide('rolled.covariance_252', 'market_windows.variance_252') }}
+                    (rolled.products_252 - rolled.returns_252 * market_variances.sum_252 / 252)
+                    / 251
+                    / nullif(market_variances.variance_252, 0)
         end as beta_252
     from rolled
-    inner join market_windows
-        on rolled.session_idx = market_windows.session_idx
+    inner join market_variances
+        on rolled.session_idx = market_variances.session_idx
 
 )
 

@@ -16,6 +16,9 @@ ranged as (
         sessions_since_break,
         return_1d,
         close,
+        return_1d * return_1d as return_square,
+        return_1d * return_1d * return_1d as return_cube,
+        least(return_1d, 0) * least(return_1d, 0) as loss_square,
         close * capital_factor as close_adjusted,
         -- greatest() skips NULLs, a missing quote must not; the close before is what the return
         -- grew from, which saves a pass over the windows
@@ -43,16 +46,27 @@ rolled as (
         close,
         close_adjusted,
         {{ traded_lags([14, 21, 30, 60, 90]) }},
-        {{ rolling_deviation('return_1d', 'last_30') }} as deviation_30,
-        {{ rolling_deviation('return_1d', 'last_60') }} as deviation_60,
-        {{ rolling_deviation('return_1d', 'last_90') }} as deviation_90,
-        {{ rolling_mean('least(return_1d, 0) * least(return_1d, 0)', 'last_60', 14) }}
-            as downside_variance_60,
-        {{ rolling_skewness('return_1d', 'last_60') }} as skewness_60,
+        {% for n in [30, 60, 90] -%}
+            {{ rolling_sum('return_1d', n, 14) }} as returns_{{ n }},
+            {{ rolling_sum('return_square', n, 28) }} as squares_{{ n }},
+        {% endfor -%}
+        {{ rolling_sum('return_cube', 60, 42) }} as cubes_60,
+        {{ rolling_mean('loss_square', 60, 28) }} as downside_variance_60,
         {{ rolling_extreme(highest_return, 'last_21') }} as highest_return_21,
-        {{ rolling_mean('true_range', 'last_14', 30, -110) }} as mean_true_range_14,
+        {{ rolling_mean('true_range', 14, 30, -110) }} as mean_true_range_14,
         count(true_range) over last_14 as true_ranges_14
-    from {{ with_extremes('ranged', [highest_return]) }}
+    from
+        {{ with_rolling(
+            'ranged',
+            {
+                'return_1d': [30, 60, 90],
+                'return_square': [30, 60, 90],
+                'return_cube': [60],
+                'loss_square': [60],
+                'true_range': [14],
+            },
+            [highest_return]
+        ) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
@@ -95,7 +109,7 @@ computed as (
                     {{ unbroken(n) }}
                     and spell_session > {{ n }}
                     and {{ half_traded(n, 'traded_lag_' ~ n) }}
-                    then deviation_{{ n }}
+                    then sqrt({{ variance_of_sums('returns_' ~ n, 'squares_' ~ n, n) }})
             end as vol_{{ n }},
         {% endfor -%}
         case
@@ -110,7 +124,7 @@ computed as (
                 {{ unbroken(60) }}
                 and spell_session > 60
                 and {{ half_traded(60, 'traded_lag_60') }}
-                then {{ finite('skewness_60') }}
+                then {{ skewness_of_sums('returns_60', 'squares_60', 'cubes_60', 60) }}
         end as skew_ret_60,
         case
             when

@@ -28,7 +28,7 @@ products as (
         capital_changes.session_idx,
         case
             when count(*) = 1 then max(earlier.share_ratio)
-            else exp(sum(ln(earlier.share_ratio)))
+            else exp({{ exact_sum('ln(earlier.share_ratio)', 10) }})
         end as capital_factor
     from capital_changes
     inner join capital_changes as earlier

@@ -45,7 +45,8 @@ equal_weighted as (
 
     select
         daily_grid.session_idx,
-        avg(greatest(least(momentum_features.ret_1d, 0.5), -0.5)) as equal_weighted_return
+        {{ exact_mean('greatest(least(momentum_features.ret_1d, 0.5), -0.5)', 12) }}
+            as equal_weighted_return
     from daily_grid
     inner join momentum_features
         on
@@ -106,8 +107,8 @@ chained as (
         is_equal_weighted,
         count(market_return_1d) over last_21 as returns_21,
         count(market_return_1d) over last_63 as returns_63,
-        sum(ln(1 + market_return_1d)) over last_21 as log_return_21d,
-        sum(ln(1 + market_return_1d)) over last_63 as log_return_63d
+        {{ exact_sum('ln(1 + market_return_1d)', 10, window='last_21') }} as log_return_21d,
+        {{ exact_sum('ln(1 + market_return_1d)', 10, window='last_63') }} as log_return_63d
     from completed
     window
         last_21 as (order by session_idx rows between 20 preceding and current row),

@@ -126,7 +126,7 @@ split_events as (
         traded_prices.session_idx,
         case
             when count(*) = 1 then max(splits.ratio)
-            else exp(sum(ln(splits.ratio)))
+            else exp({{ exact_sum('ln(splits.ratio)', 10) }})
         end as action_ratio,
         max(splits.available_at) as action_available_at
     from splits
