@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import yaml
 
 from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
-from ml.artifacts import load_artifact, save_artifact
+from ml.artifacts import Feature, check_features, load_artifact, save_artifact
 from ml.config import ModelConfig, read_config
 from ml.contract import read_contract
 from ml.dataset import latest_session, read_panel
@@ -79,6 +79,10 @@ def _manifest(
     settings: dict[str, Any], manifest: Path | None, variables: str | None
 ) -> ProjectManifest:
     return project_manifest(settings["project_dir"], manifest, settings["target"], variables)
+
+
+def _described_features(described: ProjectManifest) -> list[Feature]:
+    return [Feature(c.name, c.dtype, c.family, c.lookback, c.unit) for c in described.columns]
 
 
 # --- tables on the terminal ---------------------------------------------------------------------
@@ -186,13 +190,21 @@ def train_command(
         with open_warehouse(project_dir, target) as warehouse:
             latest = latest_session(warehouse, described.features_daily)
             panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
-        run = train(panel, config, latest=latest, label=label, git_commit=commit, report=_say)
+        run = train(
+            panel,
+            config,
+            latest=latest,
+            label=label,
+            git_commit=commit,
+            report=_say,
+            columns=_described_features(described),
+        )
         families = {c.name: c.family for c in described.columns if c.family}
         results = judge_run(run, gates, families, thresholds)
         run = replace(run, tables=run.tables | {"gates": gate_rows(run.run_id, results)})
 
         root = artifacts or project_dir / "artifacts"
-        folder = save_artifact(root, run.card, run.classifier, run.regressor)
+        folder = save_artifact(root, run.card, run.classifier, run.regressor, run.tables)
         series = run_series(run.tables["session_metrics"], MODEL, ALL)
         outcome = Outcome(series, panel.checksum, run.run_id)
 
@@ -372,6 +384,7 @@ def score_command(
         schema = described.results_schema
         model_name, found = find_run(warehouse, schema, run_id)
         artifact = load_artifact(artifacts or project_dir / "artifacts", model_name, found)
+        check_features(artifact.card, _described_features(described))
         daily = described.features_daily
         if backfill:
             sessions = sessions_between(warehouse, daily, *(d.date() for d in backfill))

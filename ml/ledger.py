@@ -155,10 +155,12 @@ def _trial_row(
             "rank_ic": known_mean(series.rank_ic),
             "objective": outcome.objective,
             "n_sessions": len(series.trade_date),
-            "first_session": _day(series.trade_date.min()),
-            "last_session": _day(series.trade_date.max()),
             "panel_checksum": outcome.panel_checksum,
         }
+        # a market too small to judge has no session that counts
+        if len(series.trade_date):
+            row["first_session"] = _day(series.trade_date.min())
+            row["last_session"] = _day(series.trade_date.max())
     return row
 
 

@@ -40,6 +40,11 @@ class ColumnMeta:
     name: str
     role: str
     family: str | None
+    dtype: str | None = None
+    """SQL type."""
+    lookback: int | None = None
+    """Sessions the value reaches back."""
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,14 @@ def _column(entry: Mapping[str, Any]) -> ColumnMeta | None:
     meta = (entry.get("config") or {}).get("meta") or entry.get("meta") or {}
     if "role" not in meta:
         return None
-    return ColumnMeta(str(entry["name"]), str(meta["role"]), meta.get("family"))
+    return ColumnMeta(
+        name=str(entry["name"]),
+        role=str(meta["role"]),
+        family=meta.get("family"),
+        dtype=entry.get("data_type"),
+        lookback=meta.get("lookback"),
+        unit=meta.get("unit"),
+    )
 
 
 def _relation(nodes: Mapping[str, Any], node: str, path: Path) -> Relation:

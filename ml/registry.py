@@ -202,7 +202,7 @@ def promote(
     """
     run_id, model_name = run["run_id"], run["model_name"]
     check_complete(warehouse, schema, run_id, int(run["n_folds"]))
-    load_artifact(artifacts, model_name, run_id)
+    card = load_artifact(artifacts, model_name, run_id).card
     alarms = warehouse.read_rows(
         f'select gate from "{schema}"."gates" where run_id = ? and level = ? and not passed '
         "order by gate",
@@ -214,7 +214,7 @@ def promote(
         raise AsxwError(
             f"Run {run_id} is in {SEED} already. To go back to it, delete the lines after its own."
         )
-    if panel.checksum != run["panel_checksum"]:
+    if not panel.checksum == run["panel_checksum"] == card.panel_checksum:
         raise AsxwError(
             f"Run {run_id} is stale: the training panel has changed since. Train again and "
             "promote the new run."

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from ml.artifacts import ModelCard
+from ml.artifacts import Feature, ModelCard
 from ml.baselines import fit_linear, signed_column
 from ml.config import ModelConfig
 from ml.contract import Table
@@ -657,6 +657,7 @@ def train(
     label: str,
     git_commit: str | None,
     report: Report,
+    columns: Sequence[Feature] = (),
 ) -> TrainingRun:
     """Train and evaluate; nothing is written.
 
@@ -668,6 +669,7 @@ def train(
         label: what the return measures (close or adj_close).
         git_commit: state of the project, for the record.
         report: takes a line of progress.
+        columns: how fct_features_daily describes the features, for the manifest of the models.
 
     Raises:
         AsxwError: too little history, one class only, or no usable feature.
@@ -705,17 +707,26 @@ def train(
     evaluation, notes = evaluate_results(panel, results, config)
 
     parameters = config.identity()
+    described = {f.name: f for f in columns}
+    kept = [panel.features[j] for j in heads.kept]
     card = ModelCard(
         run_id=run_id,
         model_name=config.model_name,
         trained_through=trained_through.isoformat(),
-        features=tuple(panel.features[j] for j in heads.kept),
+        label=label,
+        columns=tuple(described.get(f, Feature(f)) for f in kept),
         positive_weight=heads.positive_weight,
+        panel_checksum=panel.checksum,
+        git_commit=git_commit,
+        seeds={
+            "lightgbm": int(config.lightgbm.get("seed", 0)),
+            "evaluation": config.evaluation.seed,
+        },
         parameters=parameters,
         versions=versions,
     )
     warnings = [*plan.warnings, *notes]
-    dropped = [f for j, f in enumerate(panel.features) if j not in set(heads.kept.tolist())]
+    dropped = [f for f in panel.features if f not in kept]
     if dropped:
         warnings.append(
             f"Left out of the final models, known in less than "

@@ -171,7 +171,13 @@ def manifest_content(prefix: str = "") -> dict:
     columns = {
         name: {
             "name": name,
-            "config": {"meta": {"role": role, **({"family": family} if family else {})}},
+            "data_type": "double precision",
+            "config": {
+                "meta": {
+                    "role": role,
+                    **({"family": family, "lookback": 21, "unit": "fraction"} if family else {}),
+                }
+            },
         }
         for name, (role, family) in ROLES.items()
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from datetime import date
 
@@ -18,7 +20,14 @@ import yaml
 from click.testing import CliRunner
 from panel_fixture import REPOSITORY, SMALL, make_market, make_project, write_market
 
-from ml.artifacts import load_artifact, run_folder
+from ml.artifacts import (
+    CONTRACT_VERSION,
+    Feature,
+    check_features,
+    load_artifact,
+    manifest_checksum,
+    run_folder,
+)
 from ml.cli import main
 from ml.config import read_config
 from ml.contract import read_contract
@@ -358,35 +367,102 @@ def test_a_feature_the_table_lacks_is_named(tmp_path):
     assert "lacks signal" in done.stderr and "dbt build" in done.stderr
 
 
-def test_altered_artifacts_are_refused(trained, tmp_path):
+@pytest.fixture
+def artifact_copy(trained, tmp_path):
+    """A run's artifacts in a root of their own: root, folder, run id."""
     project, _ = trained
     (run_id,) = query(project, "select run_id from ml.runs")[0]
-    source = run_folder(project / "artifacts", "direction_21", run_id)
+    target = run_folder(tmp_path / "root", "direction_21", run_id)
+    shutil.copytree(run_folder(project / "artifacts", "direction_21", run_id), target)
+    return tmp_path / "root", target, run_id
 
-    def copy(name: str):
-        target = run_folder(tmp_path / name, "direction_21", run_id)
-        target.mkdir(parents=True)
-        for file in source.iterdir():
-            (target / file.name).write_bytes(file.read_bytes())
-        return tmp_path / name, target
 
-    root, _ = copy("whole")
-    loaded = load_artifact(root, "direction_21", run_id)
-    assert date.fromisoformat(loaded.card.trained_through)
-    root, folder = copy("model")
-    (folder / "classifier.txt").write_text((folder / "classifier.txt").read_text() + " ")
-    with pytest.raises(AsxwError, match="does not match its checksum"):
-        load_artifact(root, "direction_21", run_id)
-    root, folder = copy("features")
-    card = json.loads((folder / "manifest.json").read_text())
-    card["features"] = card["features"][::-1]
-    (folder / "manifest.json").write_text(json.dumps(card))
+def test_the_manifest_tells_what_the_models_are_and_need(trained, artifact_copy):
+    project, _ = trained
+    root, folder, run_id = artifact_copy
+    content = json.loads((folder / "manifest.json").read_text())
+    with open_warehouse(project, read_only=True) as warehouse:
+        (row,) = warehouse.read_arrow("select * from ml.runs").to_pylist()
+    assert content["contract_version"] == CONTRACT_VERSION and content["run_id"] == run_id
+    assert content["panel_checksum"] == row["panel_checksum"]
+    assert content["trained_through"] == row["trained_through"].isoformat()
+    assert content["parameters"] == json.loads(row["parameters_json"])
+    assert content["versions"] == json.loads(row["versions_json"])
+    assert content["seeds"]["lightgbm"] == content["parameters"]["lightgbm"]["seed"]
+    assert [c["name"] for c in content["columns"]] == json.loads(row["features_json"])
+    signal = next(c for c in content["columns"] if c["name"] == "signal")
+    assert signal == {"name": "signal", "dtype": "double precision", "family": "fundamental",
+                      "lookback": 21, "unit": "fraction"}  # fmt: skip
+    assert set(content["sha256"]) == {
+        "classifier.txt", "regressor.txt", "metrics.csv", "importance.csv",
+    }  # fmt: skip
+    for name, table in (("metrics", "metrics"), ("importance", "importance")):
+        lines = (folder / f"{name}.csv").read_text().splitlines()
+        assert len(lines) - 1 == query(project, f"select count(*) from ml.{table}")[0][0]
+    assert load_artifact(root, "direction_21", run_id).card.git_commit == row["git_commit"]
+
+
+def test_the_zip_holds_the_lot_and_can_be_unpacked_elsewhere(artifact_copy, tmp_path):
+    _, folder, run_id = artifact_copy
+    elsewhere = tmp_path / "elsewhere" / "direction_21"
+    with zipfile.ZipFile(folder / f"{run_id}.zip") as archive:
+        archive.extractall(elsewhere)
+    names = {p.name for p in folder.iterdir()} - {f"{run_id}.zip"}
+    assert {p.name for p in (elsewhere / run_id).iterdir()} == names
+    assert load_artifact(tmp_path / "elsewhere", "direction_21", run_id).card.run_id == run_id
+
+
+@pytest.mark.parametrize(
+    "name", ["classifier.txt", "regressor.txt", "manifest.json", "metrics.csv", "importance.csv"]
+)
+def test_a_flipped_byte_is_refused(artifact_copy, name):
+    root, folder, run_id = artifact_copy
+    whole = (folder / name).read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 12)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        (folder / name).write_bytes(bytes(flipped))
+        with pytest.raises(AsxwError, match=rf"{name} (is|follows)"):
+            load_artifact(root, "direction_21", run_id)
+    (folder / name).write_bytes(whole)
+    load_artifact(root, "direction_21", run_id)
+
+
+def signed(content: dict) -> str:
+    del content["manifest_sha256"]
+    content["manifest_sha256"] = manifest_checksum(content)
+    return json.dumps(content)
+
+
+def test_other_features_versions_and_missing_files_are_refused(artifact_copy):
+    root, folder, run_id = artifact_copy
+    path = folder / "manifest.json"
+    text = path.read_text()
+    renamed = json.loads(text)
+    renamed["columns"][0]["name"] = "another"
+    path.write_text(signed(renamed))
     with pytest.raises(AsxwError, match="another feature list"):
         load_artifact(root, "direction_21", run_id)
-    root, folder = copy("half")
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(AsxwError, match="damaged"):
+    path.write_text(signed(json.loads(text) | {"contract_version": CONTRACT_VERSION + 1}))
+    with pytest.raises(AsxwError, match=f"contract version {CONTRACT_VERSION + 1}, and this"):
         load_artifact(root, "direction_21", run_id)
-    (folder / "manifest.json").unlink()
+    path.write_text(text)
+    (folder / "importance.csv").unlink()
+    with pytest.raises(AsxwError, match=r"importance\.csv is missing"):
+        load_artifact(root, "direction_21", run_id)
+    path.unlink()
     with pytest.raises(AsxwError, match="no complete artifacts"):
         load_artifact(root, "direction_21", run_id)
+
+
+def test_features_that_are_not_what_they_were_are_refused(artifact_copy):
+    root, _, run_id = artifact_copy
+    card = load_artifact(root, "direction_21", run_id).card
+    now = list(card.columns)
+    check_features(card, [*now, Feature("newcomer")])
+    with pytest.raises(AsxwError, match=f"needs {now[1].name}, and"):
+        check_features(card, [replace(c, name=c.name + "s") if c is now[1] else c for c in now])
+    with pytest.raises(AsxwError, match=rf"{now[0].name} with lookback 21, .* with 22 now"):
+        check_features(card, [replace(now[0], lookback=22), *now[1:]])
+    with pytest.raises(AsxwError, match="with dtype double precision"):
+        check_features(card, [replace(now[0], dtype="bigint"), *now[1:]])
