@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ml.audit.static_command import static_command
 from ml.text_table import text_table
 from ml.warehouse import open_warehouse, project_vars
 
@@ -40,3 +41,6 @@ def list_command(settings: dict[str, Any], last: int) -> None:
         verdict = "yes" if passed else "NO"
         lines.append([f"{at:%Y-%m-%d %H:%M}", layer, market, engine, verdict, *counts, summary])
     click.echo(text_table([*columns, "summary"], lines, left=4))
+
+
+audit_group.add_command(static_command)
