@@ -26,9 +26,10 @@ from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal
 from ml.ledger import TRAIN, Outcome, begin, complete, failures_recorded, new_trial, run_series
 from ml.manifest import ProjectManifest, project_manifest
 from ml.project_state import git_commit
+from ml.reasons import FEATURE, REGRESSOR
 from ml.registry import SEED, champion, promote, side_by_side_metrics
 from ml.report import Source, render
-from ml.scoring import find_run, score, session_to_score, sessions_between, write_scores
+from ml.scoring import Scores, find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
 from ml.warehouse import Warehouse, open_warehouse, project_vars, write_when_free
@@ -357,6 +358,13 @@ def ablation_command(
     metavar="FROM TO",
     help="Score every session from FROM through TO.",
 )
+@click.option(
+    "--reasons",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Features named per symbol and model, for the last session scored; 0: none, in less time.",
+)
 @click.pass_obj
 def score_command(
     settings: dict[str, Any],
@@ -368,6 +376,7 @@ def score_command(
     run_id: str | None,
     as_of: datetime | None,
     backfill: tuple[datetime, datetime] | None,
+    reasons: int,
 ) -> None:
     """Score the latest session with the champion, or with the newest run where there is none."""
     project_dir = settings["project_dir"]
@@ -391,7 +400,10 @@ def score_command(
         else:
             sessions = [session_to_score(warehouse, daily, day)]
         warehouse.create_tables(schema, contract)
-        scored = [score(warehouse, daily, artifact, s, config.num_threads) for s in sessions]
+        scored = [
+            score(warehouse, daily, artifact, s, config.num_threads, reasons * (s == sessions[-1]))
+            for s in sessions
+        ]
         write_scores(warehouse, schema, contract, *scored)
     session, scores = sessions[-1], scored[-1]
     if backfill:
@@ -402,10 +414,24 @@ def score_command(
     top = scores.rows.take(order[:10]).to_pylist()
     who = "the champion" if promoted else "run"
     click.echo(f"{scores.rows.num_rows} symbols scored for {session} with {who} {found}. Highest:")
+    why = _largest_parts(scores)
     rows = [
-        [r["symbol"], f"{r['probability_up']:.4f}", f"{r['expected_return']:+.4f}"] for r in top
-    ]
-    click.echo(text_table(["symbol", "probability up", "expected return"], rows, left=0))
+        [r["symbol"], f"{r['probability_up']:.4f}", f"{r['expected_return']:+.4f}",
+         *([why[r["symbol"]]] if why else [])]
+        for r in top
+    ]  # fmt: skip
+    header = ["symbol", "probability up", "expected return", *(["largest parts"] if why else [])]
+    click.echo(text_table(header, rows, left=0))
+
+
+def _largest_parts(scores: Scores) -> dict[str, str]:
+    """The three features that moved a symbol's expected return most, with their sign."""
+    found: dict[str, list[str]] = {}
+    for row in scores.reasons.to_pylist() if scores.reasons is not None else []:
+        if row["head"] == REGRESSOR and row["part"] == FEATURE and row["place"] <= 3:
+            sign = "+" if row["contribution"] > 0 else "-"
+            found.setdefault(row["symbol"], []).append(sign + row["feature"])
+    return {symbol: " ".join(parts) for symbol, parts in found.items()}
 
 
 @click.command("promote")

@@ -1,4 +1,4 @@
-"""Score the rows of one session with a saved run."""
+"""Score the rows of one session with a saved run, and say why."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ml.dataset import (
 )
 from ml.errors import AsxwError
 from ml.manifest import Relation
+from ml.reasons import CLASSIFIER, REGRESSOR, contributions, reason_rows
 from ml.training import predict
 from ml.warehouse import Warehouse
 
@@ -35,6 +36,8 @@ class Scores:
     trade_date: date
     rows: pa.Table
     """Columns of ml.predictions."""
+    reasons: pa.Table | None = None
+    """Columns of ml.reasons; None: not asked for."""
 
 
 def find_run(warehouse: Warehouse, schema: str, run_id: str | None) -> tuple[str, str]:
@@ -98,11 +101,24 @@ def session_to_score(warehouse: Warehouse, relation: Relation, as_of: date | Non
 
 
 def score(
-    warehouse: Warehouse, relation: Relation, artifact: Artifact, day: date, threads: int
+    warehouse: Warehouse,
+    relation: Relation,
+    artifact: Artifact,
+    day: date,
+    threads: int,
+    reasons: int = 0,
 ) -> Scores:
     """Predictions for the traded rows of a session that are in the universe, as in training.
 
     Features are read by name, in the order of the artifact.
+
+    Args:
+        warehouse: open connection.
+        relation: fct_features_daily.
+        artifact: the run.
+        day: session to score.
+        threads: processors to use.
+        reasons: features named per symbol and model; 0: none.
 
     Raises:
         AsxwError: the model has seen prices of that session or later, the table lacks a feature,
@@ -149,14 +165,45 @@ def score(
             "trained_through": pa.repeat(pa.scalar(through), count),
         }
     )
-    return Scores(card.run_id, day, table)
+    told = _reasons(artifact, table, values, threads, reasons) if reasons else None
+    return Scores(card.run_id, day, table, told)
+
+
+def _reasons(
+    artifact: Artifact, scored: pa.Table, values: Floats, threads: int, count: int
+) -> pa.Table:
+    card = artifact.card
+    symbols = scored.column("symbol").to_pylist()
+    boosters = (
+        (CLASSIFIER, artifact.classifier, card.positive_weight),
+        (REGRESSOR, artifact.regressor, 1.0),
+    )
+    rows = pa.concat_tables(
+        reason_rows(
+            head, symbols, card.features, values,
+            contributions(booster, values, threads, weight), count,
+        )
+        for head, booster, weight in boosters
+    )  # fmt: skip
+    day = scored.column("trade_date")[0]
+    return rows.append_column("run_id", pa.repeat(card.run_id, len(rows))).append_column(
+        "trade_date", pa.repeat(day, len(rows))
+    )
 
 
 def write_scores(
     warehouse: Warehouse, schema: str, contract: dict[str, Table], *sessions: Scores
 ) -> None:
-    """Replace the predictions of these runs and sessions, all of them in one transaction."""
+    """Replace the predictions of these runs and sessions, all of them in one transaction.
+
+    Reasons go with their predictions: those of an earlier scoring do not stay.
+    """
     with warehouse.transaction():
         for scores in sessions:
             key = {"run_id": scores.run_id, "trade_date": scores.trade_date}
             warehouse.replace(schema, contract["predictions"], scores.rows, key)
+            reasons = contract["reasons"]
+            told = scores.reasons
+            if told is None:
+                told = reasons.arrow_schema.empty_table()
+            warehouse.replace(schema, reasons, told, key)

@@ -73,6 +73,63 @@ def test_the_ten_highest_expected_returns_are_shown(project):
     assert shown == [symbol for (symbol,) in best]
 
 
+def test_the_parts_of_a_score_add_up_to_it(project):
+    assert asxw(project, "score", "--reasons", "3").exit_code == 0
+    run_id, model_name = query(project, "select run_id, model_name from ml.runs")[0]
+    artifact = load_artifact(project / "artifacts", model_name, run_id)
+    features = artifact.card.features
+    with open_warehouse(project, read_only=True) as warehouse:
+        scored = warehouse.read_arrow(
+            f"select p.*, f.{', f.'.join(features)} from ml.predictions as p "
+            "inner join marts.fct_features_daily as f using (symbol, trade_date) order by symbol"
+        )
+        reasons = warehouse.read_arrow("select * from ml.reasons").to_pandas()
+    values = matrix_of(scored, features)
+    symbols = scored.column("symbol").to_pylist()
+    probability = scored.column("probability_up").to_numpy()
+    scores = {
+        "classifier": np.log(probability / (1 - probability)),
+        "regressor": scored.column("expected_return").to_numpy(),
+    }
+    # without class weighting the classifier's raw score is this much higher
+    raw = artifact.classifier.predict(values, raw_score=True)
+    shift = np.log(artifact.card.positive_weight)
+    np.testing.assert_allclose(raw - shift, scores["classifier"], atol=1e-9)
+    boosters = {"classifier": artifact.classifier, "regressor": artifact.regressor}
+    assert len(reasons) == 2 * 5 * len(symbols)
+    for head, wanted in scores.items():
+        rows = reasons[reasons["head"] == head]
+        summed = rows.groupby("symbol").contribution.sum().loc[symbols]
+        np.testing.assert_allclose(summed, wanted, atol=1e-9)
+        parts = boosters[head].predict(values, pred_contrib=True)[:, :-1]
+        named = rows[rows.part == "feature"].sort_values("place")
+        for i, symbol in enumerate(symbols):
+            largest = np.sort(np.abs(parts[i]))[::-1][:3]
+            told = named[named.symbol == symbol]
+            np.testing.assert_allclose(told.contribution.abs(), largest, atol=1e-12)
+            for _, row in told.iterrows():
+                j = features.index(row.feature)
+                assert row.contribution == parts[i, j]
+                np.testing.assert_equal(row.feature_value, values[i, j])
+                known = values[~np.isnan(values[:, j]), j]
+                if np.isnan(values[i, j]):
+                    assert np.isnan(row.value_place) and "is unknown" in row.reason
+                else:
+                    below = (known < values[i, j]).mean() + (known == values[i, j]).mean() / 2
+                    assert row.value_place == pytest.approx(below)
+                assert ("raises" in row.reason) == (row.contribution > 0)
+
+
+def test_reasons_go_with_their_predictions(project):
+    done = asxw(project, "score")
+    assert "largest parts" in done.output
+    (most,) = query(project, "select max(place) from ml.reasons where part = 'feature'")[0]
+    assert most == 5
+    done = asxw(project, "score", "--reasons", "0")
+    assert done.exit_code == 0 and "largest parts" not in done.output
+    assert query(project, "select count(*) from ml.reasons") == [(0,)]
+
+
 def test_a_session_the_model_has_seen_is_refused(project):
     through = query(project, "select trained_through from ml.runs")[0][0]
     before = query(project, "select count(*) from ml.predictions")
