@@ -17,6 +17,7 @@ from ml.commands import (
     report_command,
     score_command,
     train_command,
+    tune_command,
 )
 from ml.errors import AsxwError
 from ml.grants import grant_command
@@ -56,6 +57,7 @@ main.add_command(load_command)
 main.add_command(calendar_command)
 main.add_command(sample_market_command)
 main.add_command(train_command)
+main.add_command(tune_command)
 main.add_command(ablation_command)
 main.add_command(promote_command)
 main.add_command(score_command)

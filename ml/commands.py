@@ -1,4 +1,4 @@
-"""The commands `asxw train`, `asxw ablation`, `asxw score` and `asxw export`."""
+"""The commands that train, tune, judge, score, report and export."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ import yaml
 
 from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
 from ml.artifacts import Feature, check_features, load_artifact, save_artifact
-from ml.config import ModelConfig, read_config
+from ml.config import ModelConfig, lay_choices, read_config, read_overlay
 from ml.contract import read_contract
 from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
 from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal_thresholds
-from ml.ledger import TRAIN, Outcome, begin, complete, failures_recorded, new_trial, run_series
+from ml.ledger import (
+    TRAIN,
+    Outcome,
+    begin,
+    complete,
+    fail,
+    failures_recorded,
+    new_trial,
+    run_series,
+)
 from ml.manifest import ProjectManifest, project_manifest
 from ml.project_state import git_commit
 from ml.reasons import FEATURE, REGRESSOR
@@ -32,6 +41,15 @@ from ml.report import Source, render
 from ml.scoring import Scores, find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
+from ml.tuning import (
+    Keeper,
+    Past,
+    best_of,
+    inner_data,
+    make_study_id,
+    read_past,
+    run_study,
+)
 from ml.warehouse import Warehouse, open_warehouse, project_vars, write_when_free
 
 Command = Callable[..., Any]
@@ -332,6 +350,106 @@ def ablation_command(
     for warning in ablation.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"ablation {ablation.ablation_id}: {ablation.rows.num_rows} rows in ml.ablations")
+
+
+def tune_table(past: Sequence[Past], objective: str, shown: int = 10) -> str:
+    """The best trials of a study, and the one of the parameters as they stood."""
+    known = [p for p in past if p.objective is not None]
+    order = sorted(known, key=lambda p: (-(p.objective or 0.0), p.number))
+    chosen = order[:shown] + [p for p in order[shown:] if p.number == 0]
+
+    def cell(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    rows = [
+        [
+            str(p.number),
+            f"{p.objective:.4f}",
+            "-" if p.rank_ic is None else f"{p.rank_ic:.4f}",
+            ", ".join(f"{k} {cell(v)}" for k, v in p.choices.items()) or "parameters as they stand",
+        ]
+        for p in chosen
+    ]
+    return text_table(["trial", objective, "Rank IC", "choices"], rows, left=4)
+
+
+@click.command("tune")
+@_dbt_options
+@_config_option
+@click.option("--trials", type=int, default=None, help="Of the whole study (default: model.yml).")
+@click.option("--minutes", type=float, default=None, help="Begin no trial that would end later.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File for the best parameters (default: outputs/tuned_<study>.yml).",
+)
+@click.pass_obj
+def tune_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    trials: int | None,
+    minutes: float | None,
+    out: Path | None,
+) -> None:
+    """Look for better parameters before the first test session; goes on where it was stopped."""
+    project_dir, target = settings["project_dir"], settings["target"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    features, schema = described.features(config.features), described.results_schema
+    contract = read_contract(project_dir, "ml")
+    label = str(_variables(project_dir, variables).get("label_price", "close"))
+    with open_warehouse(project_dir, target) as warehouse:
+        warehouse.create_tables(schema, contract)
+        panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
+        data = inner_data(panel, config)
+        study_id = make_study_id(data, config, features, label)
+        past = read_past(warehouse, schema, study_id)
+    inner = data.panel
+    _say(
+        f"{study_id}: {len(inner):,} rows through {inner.label_end_date.max()}, "
+        f"{len(data.plan.folds)} inner folds, {len(past)} trials done"
+    )
+
+    def write(rows: Callable[[Warehouse], None]) -> None:
+        write_when_free(project_dir, target, _WAIT_SECONDS, _say, rows)
+
+    past = run_study(
+        data,
+        lambda choices: read_config(config_file, choices),
+        study_id,
+        past,
+        Keeper(
+            begin=lambda trial: write(lambda w: begin(w, schema, contract, trial)),
+            complete=lambda trial, outcome: write(
+                lambda w: complete(w, schema, contract, trial, outcome)
+            ),
+            fail=lambda trial, error: write(lambda w: fail(w, schema, contract, trial, error)),
+        ),
+        trials=trials or config.tune.trials,
+        minutes=minutes,
+        label=label,
+        git_commit=git_commit(project_dir),
+        report=_say,
+    )
+    best = best_of(past)
+    if best is None:
+        raise AsxwError(
+            f"No trial of {study_id} completed; ml.trials has the error of each. "
+            "Look at tune.space in the model parameters."
+        )
+    click.echo(tune_table(past, config.tune.objective))
+    path = out or project_dir / "outputs" / f"tuned_{study_id}.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(lay_choices(read_overlay(config_file), best.choices), sort_keys=False)
+    path.write_text(f"# trial {best.number} of {study_id}\n{text}", encoding="utf-8")
+    click.echo(
+        f"The best of {len(past)} trials is trial {best.number}; expect less of it on sessions it "
+        f"was not chosen on. asxw train --config {path}"
+    )
 
 
 @click.command("score")

@@ -15,7 +15,9 @@ from ml.errors import AsxwError
 DEFAULT_FILE = Path(__file__).with_name("model.yml")
 
 # Mappings whose keys are the user's own, so an overlay may bring new ones.
-_OPEN = {"lightgbm", "segments", "baselines", "costs"}
+_OPEN = {"lightgbm", "segments", "baselines", "costs", "space"}
+# entries of these may be replaced whole
+_WHOLE = {"space"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,32 @@ class AblationSettings:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Values one parameter may take: from low through high, or one of the choices."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    integer: bool = False
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """The search for better parameters."""
+
+    trials: int
+    blocks: int
+    minimum_block: int
+    minimum_train_sessions: int
+    objective: str
+    startup: int
+    seed: int
+    space: Mapping[str, Range]
+    """By the parameter's place in `model.yml`, such as lightgbm.lambda_l2."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The whole of `model.yml`."""
 
@@ -95,6 +123,7 @@ class ModelConfig:
     winsor: tuple[float, float]
     evaluation: EvaluationSettings
     ablation: AblationSettings
+    tune: TuneSettings
     threads: int
 
     @property
@@ -109,14 +138,14 @@ class ModelConfig:
     def identity(self) -> dict[str, Any]:
         """Everything that can change a prediction or a metric of a training run."""
         content = asdict(self)
-        for apart in ("threads", "ablation"):
+        for apart in ("threads", "ablation", "tune"):
             del content[apart]
         return content
 
     def ablation_identity(self) -> dict[str, Any]:
         """Everything that can change a number of an ablation."""
         content = asdict(self)
-        for apart in ("threads", "regressor", "winsor"):
+        for apart in ("threads", "regressor", "winsor", "tune"):
             del content[apart]
         return content
 
@@ -128,7 +157,7 @@ def _overlay(base: dict[str, Any], over: Mapping[str, Any], where: str, source: 
         if key not in base and where.rstrip(".").split(".")[-1] not in _OPEN:
             known = ", ".join(sorted(base))
             raise AsxwError(f"{source}: unknown key {name}. Known here: {known}.")
-        if isinstance(base.get(key), dict):
+        if isinstance(base.get(key), dict) and where.rstrip(".").split(".")[-1] not in _WHOLE:
             if not isinstance(value, Mapping):
                 raise AsxwError(f"{source}: {name} must be a mapping, not {value!r}.")
             _overlay(base[key], value, f"{name}.", source)
@@ -152,9 +181,16 @@ def _head(entry: Mapping[str, Any]) -> HeadSettings:
     return HeadSettings(int(entry["trees_final"]), int(entry["trees_fold"]), entry["lightgbm"])
 
 
+def _range(entry: Mapping[str, Any]) -> Range:
+    if "choices" in entry:
+        return Range(**{**entry, "choices": tuple(entry["choices"])})
+    return Range(**{**entry, "low": float(entry["low"]), "high": float(entry["high"])})
+
+
 def _build(content: dict[str, Any]) -> ModelConfig:
     features, evaluation = content["features"], dict(content["evaluation"])
-    ablation = content["ablation"]
+    ablation, tune = content["ablation"], dict(content["tune"])
+    tune["space"] = {k: _range(v) for k, v in sorted(tune["space"].items()) if v is not None}
     evaluation["segments"] = {k: float(v) for k, v in evaluation["segments"].items()}
     evaluation["costs"] = {
         float(k): float(v)
@@ -184,13 +220,14 @@ def _build(content: dict[str, Any]) -> ModelConfig:
             int(ablation["training_stride"]),
             ablation["lightgbm"],
         ),
+        tune=TuneSettings(**tune),
         threads=int(content["threads"]),
     )
 
 
 def _check(config: ModelConfig, source: str) -> None:
     """Reject values that no run can make sense of."""
-    folds, evaluation = config.folds, config.evaluation
+    folds, evaluation, tune = config.folds, config.evaluation, config.tune
     rules = {
         "model_name must be letters, digits, _ or -": bool(config.model_name)
         and all(c.isalnum() or c in "_-" for c in config.model_name),
@@ -221,14 +258,50 @@ def _check(config: ModelConfig, source: str) -> None:
         "evaluation.linear_penalty must be positive": evaluation.linear_penalty > 0,
         "evaluation.permutation_rows must not be negative": evaluation.permutation_rows >= 0,
         "evaluation.baselines must not be empty": bool(evaluation.baselines),
+        "tune.blocks must be at least 2": tune.blocks >= 2,
+        "lengths and counts of tune must be positive": min(
+            tune.trials, tune.minimum_block, tune.minimum_train_sessions, tune.startup
+        )
+        > 0,
+        "tune.objective must be roc_auc_session or rank_ic": tune.objective
+        in ("roc_auc_session", "rank_ic"),
+        "every entry of tune.space must have choices, or low below high, above 0 with log": all(
+            r.choices or (r.low < r.high and (r.low > 0 or not r.log)) for r in tune.space.values()
+        ),
     }
     for text, holds in rules.items():
         if not holds:
             raise AsxwError(f"{source}: {text}.")
 
 
-def read_config(overlay: Path | None = None) -> ModelConfig:
+def lay_choices(content: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values by their dotted place, such as lightgbm.lambda_l2, into the content of a file."""
+    for place, value in choices.items():
+        *path, key = place.split(".")
+        inner = content
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[key] = value
+    return content
+
+
+def read_overlay(overlay: Path | None) -> dict[str, Any]:
+    """Content of a file that is laid over `model.yml`; empty without one.
+
+    Raises:
+        AsxwError: the file cannot be read.
+    """
+    return _read(overlay) if overlay else {}
+
+
+def read_config(
+    overlay: Path | None = None, choices: Mapping[str, Any] | None = None
+) -> ModelConfig:
     """`model.yml`, with the keys of `overlay` (a YAML file) laid over it.
+
+    Args:
+        overlay: file with some of the keys.
+        choices: values that win over both, by their dotted place, such as lightgbm.lambda_l2.
 
     Raises:
         AsxwError: the file cannot be read, has a key that `model.yml` lacks, or a value out of
@@ -238,6 +311,8 @@ def read_config(overlay: Path | None = None) -> ModelConfig:
     source = str(overlay or DEFAULT_FILE)
     if overlay is not None:
         _overlay(content, _read(overlay), "", source)
+    if choices:
+        _overlay(content, lay_choices({}, choices), "", "tune.space")
     try:
         config = _build(content)
     except (TypeError, ValueError, KeyError) as error:

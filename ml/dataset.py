@@ -60,6 +60,35 @@ class Panel:
             return np.asarray(self.values[:, self.features.index(name)])
         return None
 
+    def part(self, rows: Mask) -> Panel:
+        """The panel of some rows (n,), with a checksum of its own."""
+        where = np.flatnonzero(rows)
+        symbol = self.symbol.take(pa.array(where))
+        columns: dict[str, npt.NDArray[np.generic]] = {
+            "trade_date": self.trade_date[where],
+            "session_idx": self.session_idx[where],
+            "label_end_date": self.label_end_date[where],
+            "label_end_idx": self.label_end_idx[where],
+            "return_1m_fwd": self.returns[where],
+            "return_1m_fwd_sign": self.up[where],
+            **{name: values[where] for name, values in self.extra.items()},
+        }
+        values = self.matrix(rows, np.arange(len(self.features)))
+        hashed = columns | {f: values[:, j] for j, f in enumerate(self.features)}
+        return Panel(
+            symbol=symbol,
+            trade_date=columns["trade_date"],  # type: ignore[arg-type]
+            session_idx=columns["session_idx"],  # type: ignore[arg-type]
+            label_end_date=columns["label_end_date"],  # type: ignore[arg-type]
+            label_end_idx=columns["label_end_idx"],  # type: ignore[arg-type]
+            returns=columns["return_1m_fwd"],  # type: ignore[arg-type]
+            up=columns["return_1m_fwd_sign"],  # type: ignore[arg-type]
+            features=self.features,
+            values=values,
+            extra={name: columns[name] for name in self.extra},  # type: ignore[misc]
+            checksum=panel_checksum(symbol, hashed),
+        )
+
     def matrix(self, rows: Mask, kept: Indices) -> Floats:
         """Values (rows, kept) as a fresh array with contiguous columns."""
         where = np.flatnonzero(rows)

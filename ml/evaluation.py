@@ -368,6 +368,20 @@ def _series(sample: _Sample, predictor: Predictor, minimum_rows: int) -> Series:
     )
 
 
+def session_series(
+    outcomes: Outcomes, predictor: Predictor, minimum_rows: int
+) -> tuple[Indices, Series]:
+    """Sessions (S,) in order, and a predictor's statistics of each, over all rows.
+
+    Args:
+        outcomes: what happened on the scored rows.
+        predictor: what was said about them.
+        minimum_rows: rows a session must have.
+    """
+    sample = _sample(outcomes, np.ones(len(outcomes.session), dtype=bool), ALL)
+    return np.unique(outcomes.session), _series(sample, predictor, minimum_rows)
+
+
 def _session_brier(sample: _Sample, probability: Floats, minimum_rows: int) -> Floats:
     """Brier score of each session (S,), NaN where it has too few rows."""
     rows = np.bincount(sample.codes, minlength=sample.sessions)

@@ -242,7 +242,14 @@ def model_text(booster: lgb.Booster, threads: int) -> str:
     return booster.model_to_string().replace(f"[num_threads: {threads}]", "[num_threads: 0]")
 
 
-def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> FoldResult:
+def fold_rows(
+    panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig
+) -> tuple[Mask, Indices]:
+    """Training rows (n,) of a fold, purged, and its test rows by position.
+
+    Raises:
+        AsxwError: there are none of either.
+    """
     stride = config.folds.training_stride
     train = every_nth_session(fold.train_rows(panel.label_end_idx), panel.session_idx, stride)
     test = np.flatnonzero(plan.test_rows(fold, panel.session_idx, panel.label_end_idx))
@@ -252,6 +259,11 @@ def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> 
             f"{where}: {int(train.sum())} training and {len(test)} test rows. Load more history."
         )
     check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
+    return train, test
+
+
+def _run_fold(panel: Panel, plan: FoldPlan, fold: Fold, config: ModelConfig) -> FoldResult:
+    train, test = fold_rows(panel, plan, fold, config)
     result = fit_and_score(panel, fold, train, test, config)
     return replace(result, permutation=_permutation(panel, result, config))
 
