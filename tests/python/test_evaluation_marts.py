@@ -8,7 +8,13 @@ import pytest
 import yaml
 from built_market import PROJECT
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    brier_score_loss,
+    log_loss,
+    mean_absolute_error,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from ml.config import read_config
 
@@ -30,23 +36,58 @@ def test_session_metrics_equal_scikit_learn_and_scipy(built_market):
         assert session.brier == pytest.approx(brier, abs=1e-9)
 
 
+@pytest.mark.parametrize("fold", [0, 2])
+def test_pooled_metrics_equal_scikit_learn(built_market, fold):
+    rows = built_market.frame("select * from ml.predictions_oof")
+    folds = built_market.frame("select * from ml.folds where role = 'train'").set_index("fold")
+    rows = rows[rows.fold == fold] if fold else rows
+    found = built_market.frame(
+        f"select * from marts.fct_pooled_metrics where segment = 'all' and fold = {fold}"
+    ).set_index("metric")
+    up, probability = rows.return_1m_fwd_sign, rows.probability_up
+    base = rows.fold.map(folds.n_positive / folds.n_rows)
+    brier = brier_score_loss(up, probability)
+    wanted = {
+        "roc_auc_pooled": roc_auc_score(up, probability),
+        "brier": brier,
+        "brier_skill": 1 - brier / brier_score_loss(up, base),
+        "log_loss": log_loss(up, probability),
+        "base_rate": up.mean(),
+        "rmse": root_mean_squared_error(rows.return_1m_fwd, rows.expected_return),
+        "mae": mean_absolute_error(rows.return_1m_fwd, rows.expected_return),
+    }
+    for name, value in wanted.items():
+        assert found.value[name] == pytest.approx(value, abs=1e-9)
+        assert found.n[name] == len(rows)
+    by_session = [
+        roc_auc_score(day.return_1m_fwd_sign, day.probability_up)
+        for _, day in rows.groupby("trade_date")
+        if len(day) >= 20 and day.return_1m_fwd_sign.nunique() == 2
+    ]
+    assert found.value["roc_auc_session"] == pytest.approx(np.mean(by_session), abs=1e-9)
+    assert found.n["roc_auc_session"] == len(by_session)
+
+
 def test_sql_and_python_agree_and_a_difference_is_found(built_market):
-    name = "assert_session_metrics_agree"
-    built_market.run("dbt", "--quiet", "test", "--select", name)
+    names = ("assert_session_metrics_agree", "assert_pooled_metrics_agree")
+    built_market.run("dbt", "--quiet", "test", "--select", *names)
     compared = built_market.frame("select count(*) as n from ml.session_metrics").n[0]
     assert compared > 1000
-    built_market.execute(
-        "update ml.session_metrics set value = value + 1e-6 where predictor = 'lightgbm' "
-        "and metric = 'rank_ic' and segment = 'all'"
+    changes = (
+        "update ml.session_metrics set value = value {} 1e-6 where predictor = 'lightgbm' "
+        "and metric = 'rank_ic' and segment = 'all'",
+        "update ml.metrics set value = value {} 1e-6 where predictor = 'lightgbm' "
+        "and metric = 'brier' and fold = 2",
     )
+    for change in changes:
+        built_market.execute(change.format("+"))
     try:
-        failed = built_market.run("dbt", "test", "--select", name, check=False)
-        assert failed.returncode != 0 and "Got" in failed.stdout
+        failed = built_market.run("dbt", "test", "--select", *names, check=False)
+        assert failed.returncode != 0 and "ERROR=2" in failed.stdout
+        assert "Got 3 results" in failed.stdout  # one number of three segments
     finally:
-        built_market.execute(
-            "update ml.session_metrics set value = value - 1e-6 where predictor = 'lightgbm' "
-            "and metric = 'rank_ic' and segment = 'all'"
-        )
+        for change in changes:
+            built_market.execute(change.format("-"))
 
 
 def test_settings_of_sql_and_python_are_the_same():

@@ -14,7 +14,9 @@ python_metrics as (
 
 sql_values as (
 
-    {% for metric in ['roc_auc', 'rank_ic', 'brier', 'decile_spread', 'decile_spread_net'] %}
+    {% for metric in [
+        'roc_auc', 'rank_ic', 'pearson_ic', 'brier', 'decile_spread', 'decile_spread_net'
+    ] %}
         select
             run_id,
             segment,
@@ -39,7 +41,6 @@ python_values as (
     from python_metrics
     where
         predictor = 'lightgbm'
-        and metric != 'pearson_ic'
         and run_id in (select sql_metrics.run_id from sql_metrics)
 
 )

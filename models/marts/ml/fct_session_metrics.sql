@@ -37,6 +37,7 @@ ranked as (
         fold,
         return_1m_fwd,
         return_1m_fwd_sign,
+        expected_return,
         side_cost,
         (probability_up - return_1m_fwd_sign) * (probability_up - return_1m_fwd_sign)
             as squared_error,
@@ -83,6 +84,7 @@ summed as (
         cast(count(*) - sum(return_1m_fwd_sign) as double precision) as negatives,
         sum(case when return_1m_fwd_sign = 1 then probability_rank end) as positive_ranks,
         corr(expectation_rank, return_rank) as rank_correlation,
+        corr(expected_return, return_1m_fwd) as correlation,
         avg(squared_error) as brier,
         avg(case when is_top then return_1m_fwd end)
         - avg(case when is_bottom then return_1m_fwd end) as decile_spread,
@@ -103,6 +105,7 @@ select
     (positive_ranks - positives * (positives + 1) / 2) / nullif(positives * negatives, 0)
         as roc_auc,
     {{ finite('rank_correlation') }} as rank_ic,
+    {{ finite('correlation') }} as pearson_ic,
     brier,
     decile_spread,
     decile_spread_net
