@@ -21,6 +21,7 @@ from ml.commands import (
 )
 from ml.errors import AsxwError
 from ml.grants import grant_command
+from ml.mlflow_export import export_mlflow_command
 from ml.parity_command import parity_command
 from ml.postgres_command import postgres_group
 from ml.publish import publish_command
@@ -63,6 +64,7 @@ main.add_command(promote_command)
 main.add_command(score_command)
 main.add_command(report_command)
 main.add_command(export_command)
+main.add_command(export_mlflow_command)
 main.add_command(sentiment_command)
 main.add_command(status_command)
 main.add_command(parity_command)
