@@ -42,6 +42,7 @@ _CONFIG: Spec = {
         "tickColor": GRID,
         "labelLimit": 220,
     },
+    "axisX": {"labelOverlap": "greedy", "labelSeparation": 8},
     "legend": {
         "labelColor": INK,
         "titleColor": MUTED,

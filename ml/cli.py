@@ -13,6 +13,7 @@ from ml.audit.commands import audit_group
 from ml.commands import (
     ablation_command,
     export_command,
+    model_card_command,
     promote_command,
     report_command,
     score_command,
@@ -63,6 +64,7 @@ main.add_command(ablation_command)
 main.add_command(promote_command)
 main.add_command(score_command)
 main.add_command(report_command)
+main.add_command(model_card_command)
 main.add_command(export_command)
 main.add_command(export_mlflow_command)
 main.add_command(sentiment_command)

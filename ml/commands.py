@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
@@ -14,6 +15,7 @@ import click
 import pyarrow.compute as pc
 import yaml
 
+from ingest.one_market import INVENTED, price_sources
 from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
 from ml.artifacts import Feature, check_features, load_artifact, save_artifact
 from ml.config import ModelConfig, lay_choices, read_config, read_overlay
@@ -37,7 +39,7 @@ from ml.manifest import ProjectManifest, project_manifest
 from ml.project_state import git_commit
 from ml.reasons import FEATURE, REGRESSOR
 from ml.registry import SEED, champion, promote, side_by_side_metrics
-from ml.report import Source, render
+from ml.report import Source, render, render_card
 from ml.scoring import Scores, find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
 from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
@@ -80,6 +82,9 @@ def _dbt_options(command: Command) -> Command:
 
 _config_option = click.option(
     "--config", "config_file", type=_FILE, default=None, help="YAML file laid over model.yml."
+)
+_run_option = click.option(
+    "--run", "run_id", default=None, help="Run (default: the champion, or the newest)."
 )
 _artifacts_option = click.option(
     "--artifacts", type=_FOLDER, default=None, help="Root of saved models (default: artifacts/)."
@@ -610,10 +615,28 @@ def promote_command(
     click.echo(f"{entry.run_id} is in {SEED}. Review the line and commit it.")
 
 
+@contextmanager
+def _run_source(
+    settings: dict[str, Any], manifest: Path | None, variables: str | None,
+    config_file: Path | None, run_id: str | None,
+) -> Iterator[tuple[Source, str]]:  # fmt: skip
+    """The run named, else the champion, else the newest; and the name of the market."""
+    project_dir = settings["project_dir"]
+    config = read_config(config_file)
+    described = _manifest(settings, manifest, variables)
+    market = str(_variables(project_dir, variables).get("market", ""))
+    promoted = champion(project_dir, config.model_name) if run_id is None else None
+    with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
+        schema = described.results_schema
+        _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
+        marts = described.features_daily.schema
+        yield Source(warehouse, schema, marts, found, config.evaluation.segments), market
+
+
 @click.command("report")
 @_dbt_options
 @_config_option
-@click.option("--run", "run_id", default=None, help="Run (default: the champion, or the newest).")
+@_run_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -631,20 +654,49 @@ def report_command(
     out: Path | None,
 ) -> None:
     """Write a run's report: one HTML page that needs no network."""
-    project_dir = settings["project_dir"]
-    config = read_config(config_file)
-    described = _manifest(settings, manifest, variables)
-    market = str(_variables(project_dir, variables).get("market", ""))
-    promoted = champion(project_dir, config.model_name) if run_id is None else None
-    with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
-        schema = described.results_schema
-        _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
-        source = Source(warehouse, schema, described.features_daily.schema, found)
+    with _run_source(settings, manifest, variables, config_file, run_id) as (source, market):
         page = render(source, market)
-    path = out or project_dir / "outputs" / f"report_{found}.html"
+        path = out or settings["project_dir"] / "outputs" / f"report_{source.run_id}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     click.echo(f"{path}: {len(page.encode()) / 1e6:.1f} MB")
+
+
+@click.command("model-card")
+@_dbt_options
+@_config_option
+@_run_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File to write (default: docs/model_card.md).",
+)
+@click.pass_obj
+def model_card_command(
+    settings: dict[str, Any],
+    *,
+    manifest: Path | None,
+    variables: str | None,
+    config_file: Path | None,
+    run_id: str | None,
+    out: Path | None,
+) -> None:
+    """Write a run's model card: what it is for, what it reached, where it fails."""
+    project_dir = settings["project_dir"]
+    raw = str(_variables(project_dir, variables).get("raw_schema", "raw"))
+    with _run_source(settings, manifest, variables, config_file, run_id) as (source, market):
+        sources = price_sources(source.warehouse, raw)
+        if INVENTED in sources:
+            data = "the sample market, which is invented: no number here is about a real company"
+        else:
+            data = f"prices loaded with the layout {', '.join(sorted(sources)) or 'unknown'}"
+        card = render_card(source, market, data)
+        found = source.run_id
+    path = out or project_dir / "docs" / "model_card.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(card, encoding="utf-8")
+    click.echo(f"{path}: run {found}")
 
 
 @click.command("export")

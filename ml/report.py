@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page without network, read from the tables the run wrote."""
+"""The report of a run, one HTML page without network, and its model card, from the same tables."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ml.intervals import mean_interval
 from ml.warehouse import Warehouse
 
 TEMPLATE = "report.html.j2"
+CARD_TEMPLATE = "model_card.md.j2"
 MODEL = "lightgbm"
 HORIZON = 21
 SEGMENT_TITLES = {"all": "whole market", "adv_100k": "over 100k a day", "adv_1m": "over 1m a day"}
@@ -33,6 +34,7 @@ PREDICTOR_TITLES = {
 }
 _ROLLING = 63
 _TOP_FEATURES = 15
+_LISTED_FEATURES = 12
 _MOST_BREAKS = 12
 
 Row = dict[str, Any]
@@ -46,6 +48,8 @@ class Source:
     results: str
     marts: str
     run_id: str
+    tiers: Mapping[str, float]
+    """Least adv_20_median of each liquidity tier."""
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a query in which {ml} and {marts} stand for the schemas."""
@@ -65,7 +69,12 @@ def _require(source: Source) -> None:
         AsxwError: says which command builds them.
     """
     command = "dbt build --select source:ml+ model_promotions+"
-    for name in ("fct_session_metrics", "fct_portfolio_daily", "fct_portfolio_summary"):
+    for name in (
+        "fct_session_metrics",
+        "fct_feature_importance",
+        "fct_portfolio_daily",
+        "fct_portfolio_summary",
+    ):
         built = source.warehouse.has_table(source.marts, name) and source.of_run(
             f"select 1 as one from {{marts}}.{name} where run_id = ? limit 1"
         )
@@ -165,18 +174,20 @@ def _headline_chart(metrics: _Metrics, name: str, title: str, reference: float) 
     return charts.both_widths(lambda w: charts.intervals(rows, w, title, reference), label)
 
 
-def _fold_chart(metrics: _Metrics, folds: Sequence[Row]) -> str:
+def _fold_chart(
+    metrics: _Metrics, folds: Sequence[Row], metric: str, title: str, reference: float
+) -> str:
     best = metrics.best_baseline("all") or "linear"
     names = {f["fold"]: f"{f['first_session']:%b %Y}" for f in folds if f["role"] == "test"}
     rows = []
     for fold in metrics.folds():
         for predictor in (MODEL, best):
-            found = metrics.get(predictor, "roc_auc_session", fold=fold)
+            found = metrics.get(predictor, metric, fold=fold)
             if found:
                 name = f"{fold}: from {names.get(fold, '')}"
                 rows.append(_point(found, name, title_of(predictor)))
-    label = "AUC per session in each test fold, model and best baseline, with 95 % intervals"
-    return charts.both_widths(lambda w: charts.intervals(rows, w, "AUC per session", 0.5), label)
+    label = f"{title} in each test fold, model and best baseline, with 95 % intervals"
+    return charts.both_widths(lambda w: charts.intervals(rows, w, title, reference), label)
 
 
 def _rolling_chart(source: Source, metric: str, title: str, reference: float) -> str:
@@ -214,16 +225,21 @@ def _series_interval(values: np.ndarray) -> tuple[float | None, float | None]:
     return (None, None) if math.isnan(low) else (low, high)
 
 
-def _decile_chart(source: Source) -> str:
+def _decile_chart(source: Source, segment: str = "all") -> str:
+    """Mean return by tenth of the expected return, within a liquidity tier where one is named."""
+    inside = "" if segment == "all" else f"and adv_20_median >= {source.tiers[segment]:.1f}"
     found = source.of_run(
-        """
+        f"""
         with ranked as (
             select
-                trade_date, return_1m_fwd,
-                count(*) over (partition by trade_date) as n,
-                rank() over (partition by trade_date order by expected_return)
-                + (count(*) over (partition by trade_date, expected_return) - 1) / 2.0 as place
-            from {ml}.predictions_oof where run_id = ?
+                p.trade_date, p.return_1m_fwd,
+                count(*) over (partition by p.trade_date) as n,
+                rank() over (partition by p.trade_date order by p.expected_return)
+                + (count(*) over (partition by p.trade_date, p.expected_return) - 1) / 2.0 as place
+            from {{ml}}.predictions_oof as p
+            left join {{marts}}.fct_features_daily as f
+                on p.symbol = f.symbol and p.trade_date = f.trade_date
+            where p.run_id = ? {inside}
         )
         select
             trade_date, cast(least(floor((place - 0.5) / n * 10), 9) as bigint) + 1 as decile,
@@ -239,7 +255,8 @@ def _decile_chart(source: Source) -> str:
         values = np.array(by_decile[decile])
         low, high = _series_interval(values)
         rows.append({"name": str(decile), "value": float(values.mean()), "low": low, "high": high})
-    label = "Mean 21-session return by tenth of the expected return, with 95 % intervals"
+    words = SEGMENT_TITLES.get(segment, segment)
+    label = f"Mean 21-session return by tenth of the expected return, {words}, 95 % intervals"
     return charts.both_widths(
         lambda w: charts.bars(
             rows, w, "tenth of the expected return (10 highest)", "mean 21-session return"
@@ -313,23 +330,53 @@ def _equity_chart(source: Source, segment: str) -> str:
     )
 
 
-def _importance_chart(source: Source) -> str:
-    """Mean share of gain over folds and its range."""
-    rows = source.of_run(
-        """
-        select feature, avg(gain_share) as value, min(gain_share) as low, max(gain_share) as high
-        from {ml}.importance where run_id = ? and head = 'classifier' and fold > 0
-        group by feature order by value desc, feature
-        """
-    )[:_TOP_FEATURES]
+@dataclass(frozen=True)
+class _Importance:
+    """Rows of the classifier in fct_feature_importance, by measure, most important first."""
+
+    rows: dict[str, list[Row]]
+
+    def agreement(self, measure: str) -> float | None:
+        """Mean rank correlation of two folds."""
+        rows = self.rows.get(measure)
+        return rows[0]["fold_rank_correlation"] if rows else None
+
+    def listed(self) -> list[Row]:
+        """The features that are among the first by gain or by permutation, by mean gain."""
+        gain = {r["feature"]: r for r in self.rows.get("gain", [])}
+        permuted = {r["feature"]: r for r in self.rows.get("permutation", [])}
+        found = [
+            {"feature": name, "family": row["family"], "gain": row, "loss": permuted.get(name)}
+            for name, row in gain.items()
+            if row["mean_importance"] is not None
+        ]
+        return found[:_LISTED_FEATURES]
+
+
+def _importance(source: Source) -> _Importance:
+    found = source.of_run(
+        "select * from {marts}.fct_feature_importance where run_id = ? and head = 'classifier' "
+        "order by measure, importance_rank"
+    )
+    by_measure: dict[str, list[Row]] = defaultdict(list)
+    for row in found:
+        by_measure[row["measure"]].append(row)
+    return _Importance(by_measure)
+
+
+def _importance_chart(found: _Importance, measure: str, title: str, format_: str) -> str:
+    """Mean over folds and its range."""
     points = [
-        {"name": r["feature"], "group": "gain", "value": r["value"], "low": r["low"],
-         "high": r["high"]}
-        for r in rows
+        {"name": r["feature"], "group": measure, "value": r["mean_importance"],
+         "low": r["lowest_importance"], "high": r["highest_importance"]}
+        for r in found.rows.get(measure, [])[:_TOP_FEATURES]
+        if r["mean_importance"] is not None
     ]  # fmt: skip
-    label = "Share of gain by feature: mean over folds, and the lowest and highest fold"
+    if not points:
+        return ""
+    label = f"{title} by feature: mean over folds, and the lowest and highest fold"
     return charts.both_widths(
-        lambda w: charts.intervals(points, w, "share of gain, range over folds", 0.0, ".0%"), label
+        lambda w: charts.intervals(points, w, f"{title}, range over folds", 0.0, format_), label
     )
 
 
@@ -413,13 +460,16 @@ def _headline_rows(metrics: _Metrics) -> list[Row]:
         ("roc_auc_pooled", "AUC, all rows at once", ".3f"),
         ("auc_gap", "difference of the two: memory of dates", "+.3f"),
         ("rank_ic", "Rank IC", ".3f"),
+        ("pearson_ic", "Pearson IC", ".3f"),
         ("rank_ic_ir", "Rank IC, mean over spread", ".2f"),
         ("decile_spread", "decile spread, 21 sessions", ".1%"),
         ("decile_spread_net", "decile spread net of costs", ".1%"),
         ("brier_skill", "Brier skill against the base rate", ".4f"),
+        ("log_loss", "log loss", ".4f"),
         ("calibration_error", "calibration error", ".3f"),
         ("rmse", "RMSE, return units", ".3f"),
         ("rmse_winsorised", "RMSE, limited at 1 and 99 %", ".3f"),
+        ("mae", "mean absolute error", ".3f"),
     )
     segments = [s for s in SEGMENT_TITLES if metrics.get(MODEL, "roc_auc_session", s)]
     rows = [
@@ -432,10 +482,83 @@ def _headline_rows(metrics: _Metrics) -> list[Row]:
     return [{"title": "", "cells": [SEGMENT_TITLES[s] for s in segments]}, *rows]
 
 
-def _data(source: Source, market: str) -> Mapping[str, Any]:
+def _against_baselines(metrics: _Metrics) -> list[Row]:
+    """Every predictor's AUC per session and how far the model is ahead, by segment."""
+    segments = [s for s in SEGMENT_TITLES if metrics.get(MODEL, "roc_auc_session", s)]
+    rows = []
+    for predictor in PREDICTOR_TITLES:
+        if metrics.get(predictor, "roc_auc_session") is None:
+            continue
+        cells = []
+        for segment in segments:
+            own = metrics.get(predictor, "roc_auc_session", segment)
+            ahead = metrics.get(f"{MODEL} - {predictor}", "roc_auc_session", segment)
+            cells.append(
+                {
+                    "auc": "-" if own is None else f"{own['value']:.3f}",
+                    "ahead": "" if ahead is None else _text(ahead, "+.3f"),
+                    "mark": _mark(ahead),
+                }
+            )
+        rows.append({"title": title_of(predictor), "cells": cells})
+    return [{"title": "", "cells": [SEGMENT_TITLES[s] for s in segments]}, *rows] if rows else []
+
+
+def _mark(difference: Row | None) -> str:
+    if difference is None or difference["ci_low"] is None:
+        return ""
+    return "good" if difference["ci_low"] > 0 else "bad" if difference["ci_high"] < 0 else ""
+
+
+def _fold_rows(metrics: _Metrics, folds: Sequence[Row]) -> list[Row]:
+    """Each fold in numbers."""
+    names = ("roc_auc_session", "roc_auc_pooled", "rank_ic", "brier_skill", "calibration_error",
+             "rmse", "rmse_winsorised")  # fmt: skip
+    tests = {f["fold"]: f for f in folds if f["role"] == "test"}
+    trains = {f["fold"]: f for f in folds if f["role"] == "train"}
+    rows = []
+    for number in metrics.folds():
+        cells = []
+        for name in names:
+            found = metrics.get(MODEL, name, fold=number)
+            cells.append("-" if found is None else f"{found['value']:.3f}")
+        rows.append({"test": tests[number], "train": trains[number], "cells": cells})
+    return rows
+
+
+def _overfitting(source: Source) -> Row | None:
+    """What the number of trials leaves of the run's Sharpe ratio; None: not on record."""
+    if not source.warehouse.has_table(source.marts, "fct_overfitting"):
+        return None
+    found = source.of_run("select * from {marts}.fct_overfitting where run_id = ? and is_newest")
+    return found[0] if found else None
+
+
+def _audits(source: Source, commit: str | None) -> list[Row]:
+    """The newest audit of each layer, engine and data, those of the run's own commit marked."""
+    if not source.warehouse.has_table(source.marts, "fct_audits"):
+        return []
+    found = source.of_run(
+        "select * from {marts}.fct_audits where is_newest and (run_id is null or run_id = ?) "
+        "order by case layer when 'static' then 1 when 'invariance' then 2 when 'mutations' then 3 "
+        "when 'replay' then 4 else 5 end, market, target"
+    )
+    for row in found:
+        row["same_commit"] = commit is not None and row["git_commit"] == commit
+    return found
+
+
+def run_facts(source: Source, market: str) -> dict[str, Any]:
+    """Everything the report and the model card say in words and numbers.
+
+    Raises:
+        AsxwError: the marts do not hold the run yet.
+    """
+    _require(source)
     (run,) = source.of_run("select * from {marts}.dim_model_runs where run_id = ?")
     extra = source.of_run("select versions_json, warnings_json from {ml}.runs where run_id = ?")[0]
     metrics = _Metrics(source.of_run("select * from {ml}.metrics where run_id = ?"))
+    importance = _importance(source)
     folds = source.of_run("select * from {ml}.folds where run_id = ? order by fold, role")
     gates = _gates(source)
     portfolio = source.of_run(
@@ -481,26 +604,125 @@ def _data(source: Source, market: str) -> Mapping[str, Any]:
         "folds": [f for f in folds if f["role"] == "test"],
         "funnel": funnel,
         "breaks": breaks,
-        "charts": {
-            "auc": _headline_chart(metrics, "roc_auc_session", "AUC per session", 0.5),
-            "ic": _headline_chart(metrics, "rank_ic", "Rank IC", 0.0),
-            "folds": _fold_chart(metrics, folds),
-            "auc_time": _rolling_chart(source, "roc_auc", "AUC per session", 0.5),
-            "ic_time": _rolling_chart(source, "rank_ic", "Rank IC", 0.0),
-            "deciles": _decile_chart(source),
-            "reliability": _reliability_chart(source),
-            "equity": _equity_chart(source, "all"),
-            "equity_liquid": _equity_chart(source, liquid) if liquid != "all" else "",
-            "importance": _importance_chart(source),
-            "ablation": _ablation_chart(source),
-            "coverage": _coverage_chart(source),
-        },
-        "theme": charts.THEME,
+        "against": _against_baselines(metrics),
+        "fold_rows": _fold_rows(metrics, folds),
+        "important": importance.listed(),
+        "agreement": {m: importance.agreement(m) for m in ("gain", "permutation")},
+        "overfitting": _overfitting(source),
+        "audits": _audits(source, run["git_commit"]),
+        "liquid": liquid,
+    }
+
+
+def _drawn(source: Source, liquid: str) -> dict[str, str]:
+    """The charts by name; empty where there is nothing to draw."""
+    metrics = _Metrics(source.of_run("select * from {ml}.metrics where run_id = ?"))
+    folds = source.of_run("select * from {ml}.folds where run_id = ? order by fold, role")
+    importance = _importance(source)
+    return {
+        "auc": _headline_chart(metrics, "roc_auc_session", "AUC per session", 0.5),
+        "ic": _headline_chart(metrics, "rank_ic", "Rank IC", 0.0),
+        "folds": _fold_chart(metrics, folds, "roc_auc_session", "AUC per session", 0.5),
+        "folds_ic": _fold_chart(metrics, folds, "rank_ic", "Rank IC", 0.0),
+        "auc_time": _rolling_chart(source, "roc_auc", "AUC per session", 0.5),
+        "ic_time": _rolling_chart(source, "rank_ic", "Rank IC", 0.0),
+        "deciles": _decile_chart(source),
+        "deciles_liquid": _decile_chart(source, liquid) if liquid != "all" else "",
+        "reliability": _reliability_chart(source),
+        "equity": _equity_chart(source, "all"),
+        "equity_liquid": _equity_chart(source, liquid) if liquid != "all" else "",
+        "importance": _importance_chart(importance, "gain", "share of gain", ".0%"),
+        "permutation": _importance_chart(importance, "permutation", "AUC lost without it", "+.3f"),
+        "ablation": _ablation_chart(source),
+        "coverage": _coverage_chart(source),
     }
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _card_feature(row: Row) -> list[str]:
+    gain, loss = row["gain"], row["loss"]
+    folds = round(gain["share_of_folds_in_top_ten"] * gain["n_folds"])
+    lost = loss["mean_importance"] if loss else None
+    return [
+        row["feature"],
+        _percent(gain["mean_importance"]),
+        f"{folds} of {gain['n_folds']}",
+        "-" if lost is None else f"{lost:+.4f}",
+    ]
+
+
+def _card_portfolio(row: Row) -> list[str]:
+    def number(name: str, format_: str) -> str:
+        return "-" if row[name] is None else format(row[name], format_)
+
+    low, high = number("sharpe_net_ci_low", ".2f"), number("sharpe_net_ci_high", ".2f")
+    return [
+        row["strategy"].replace("_", " "),
+        row["segment_title"],
+        _percent(row["net_return_year"]),
+        f"{number('sharpe_net', '.2f')} [{low}, {high}]",
+        _percent(row["max_drawdown_net"]),
+        f"{number('break_even_cost_bp', '.0f')} bp",
+        number("capacity_floor", ",.0f"),
+    ]
+
+
+def _card_audit(row: Row) -> list[str]:
+    when = row["finished_at"].date().isoformat() if row["finished_at"] else "-"
+    verdict = "passed" if row["passed"] else f"failed: {row['differences']}"
+    data = f"{row['market']}, {row['target']}"
+    return [
+        row["layer"],
+        data,
+        verdict,
+        f"{row['checked']:,}",
+        when,
+        (row["git_commit"] or "-")[:7],
+    ]
+
+
+# rows of the model card's tables
+_CARD_ROWS: dict[str, Callable[..., Any]] = {
+    "card_row": lambda r: [r["title"], *r["cells"]],
+    "card_against": lambda r: [
+        r["title"], *(c["auc"] + (f" ({c['ahead']})" if c["ahead"] else "") for c in r["cells"])
+    ],
+    "card_holdout": lambda r: [r["segment"], r["auc"], r["ic"]],
+    "card_gate": lambda r: [r["gate"].replace("_", " "), r["wanted"], r["reached"], r["word"]],
+    "card_feature": _card_feature,
+    "card_portfolio": _card_portfolio,
+    "card_audit": _card_audit,
+}  # fmt: skip
+
+
+def fill(template: str, facts: Mapping[str, Any], escape: bool) -> str:
+    """A template of this package with the facts of a run.
+
+    Args:
+        template: name of the file.
+        facts: names it may use.
+        escape: for HTML.
+    """
+    filters: dict[str, Callable[..., Any]] = {
+        "percent": _percent,
+        "count": lambda n: "-" if n is None else f"{n:,.0f}",
+        "number": lambda x, digits=2: "-" if x is None else f"{x:,.{digits}f}",
+        "signed": lambda x, digits=2: "-" if x is None else f"{x:+.{digits}f}",
+        **_CARD_ROWS,
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=escape,  # noqa: S701 (Markdown is not escaped)
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(template).render(**facts)
 
 
 def render(source: Source, market: str) -> str:
@@ -513,18 +735,35 @@ def render(source: Source, market: str) -> str:
     Raises:
         AsxwError: the marts do not hold the run yet.
     """
-    _require(source)
-    filters: dict[str, Callable[..., str]] = {
-        "percent": _percent,
-        "count": lambda n: "-" if n is None else f"{n:,.0f}",
-        "number": lambda x, digits=2: "-" if x is None else f"{x:,.{digits}f}",
+    facts = run_facts(source, market)
+    drawn = _drawn(source, facts["liquid"])
+    return fill(TEMPLATE, {**facts, "charts": drawn, "theme": charts.THEME}, escape=True)
+
+
+def render_card(source: Source, market: str, data: str) -> str:
+    """The model card of the run in Markdown.
+
+    Args:
+        source: where to read.
+        market: name of the market.
+        data: where the prices came from, in words.
+
+    Raises:
+        AsxwError: the marts do not hold the run yet.
+    """
+    (run,) = source.of_run("select * from {ml}.runs where run_id = ?")
+    features = json.loads(run["features_json"])
+    parameters = json.loads(run["parameters_json"])
+    families = {
+        r["feature"]: r["family"]
+        for r in source.rows("select feature, family from {marts}.fct_feature_coverage")
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    by_family: dict[str, list[str]] = defaultdict(list)
+    for feature in features:
+        by_family[families.get(feature, "other")].append(feature)
+    facts = run_facts(source, market)
+    return fill(
+        CARD_TEMPLATE,
+        {**facts, "data": data, "families": by_family, "parameters": parameters},
+        escape=False,
     )
-    environment.filters.update(filters)
-    return environment.get_template(TEMPLATE).render(**_data(source, market))

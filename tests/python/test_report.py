@@ -46,10 +46,28 @@ addEventListener('error', () => { window.failures += 1; }, true);
 """
 
 
+# an audit of the run's own commit, one of another that found something, and one of another run
+AUDITS = """
+insert into marts.fct_audits by name
+select
+    'a' || n as audit_id, layer, 'duckdb' as target, 'asx' as market, whose as run_id,
+    case when n = 1 then (select git_commit from ml.runs) else 'feedbee' || repeat('0', 33) end
+        as git_commit,
+    timestamp '2026-06-05 10:00:00' as finished_at, n = 1 as passed, 1234 as checked,
+    n - 1 as differences, true as is_newest
+from (values (1, 'static', null), (2, 'replay', null), (3, 'ladder', 'elsewhere'))
+    as given (n, layer, whose)
+"""
+
+
 @pytest.fixture(scope="module")
 def page(built_market: Warehouse) -> str:
     path = built_market.folder / "report.html"
-    done = built_market.run("asxw", "report", "--out", str(path))
+    built_market.execute(AUDITS)
+    try:
+        done = built_market.run("asxw", "report", "--out", str(path))
+    finally:
+        built_market.execute("delete from marts.fct_audits where audit_id in ('a1', 'a2', 'a3')")
     assert str(path) in done.stdout
     return path.read_text(encoding="utf-8")
 
@@ -114,6 +132,61 @@ def test_the_headline_is_the_runs_numbers(page, built_market):
     assert wanted in page
     failed = built_market.frame("select count(*) as n from ml.gates where not passed").n[0]
     assert page.count(">failed<") + page.count(">ALARM<") == failed
+
+
+def rows_of(page: str, first_cell: str) -> list[str]:
+    """Text of the table rows that begin with a cell."""
+    found = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    texts = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
+    return [text for text in texts if text.startswith(first_cell)]
+
+
+def test_importance_comes_with_its_stability(page, built_market):
+    rows = built_market.frame(
+        "select * from marts.fct_feature_importance where head = 'classifier'"
+    ).set_index(["measure", "importance_rank"])
+    first = rows.loc["gain", 1]
+    lost = rows.loc["permutation"].set_index("feature").loc[first.feature]
+    (told,) = rows_of(page, first.feature + " ")
+    folds = round(first.share_of_folds_in_top_ten * first.n_folds)
+    assert told.startswith(f"{first.feature} {first.family} {100 * first.mean_importance:.1f} %")
+    assert f"{folds} of 2 folds" in told and f"{lost.mean_importance:+.4f}" in told
+    gain, loss = (rows.loc[m, 1].fold_rank_correlation for m in ("gain", "permutation"))
+    assert f"correlate at {gain:.2f} by gain and at {loss:.2f} by AUC lost" in page
+
+
+def test_luck_and_audits_stand_on_the_page(page, built_market):
+    luck = built_market.frame("select * from marts.fct_overfitting where is_newest").iloc[0]
+    assert "How much of it may be luck?" in page and f">{luck.verdict}<" in page
+    assert f'<div class="value">{100 * luck.deflated_sharpe:.0f} %</div>' in page
+    assert rows_of(page, "static") == ["static asx, duckdb passed 1,234 0 2026-06-05 same commit"]
+    assert rows_of(page, "replay") == [
+        "replay asx, duckdb FAILED 1,234 1 2026-06-05 commit feedbee"
+    ]
+    assert not rows_of(page, "ladder")  # it is about another run
+
+
+def test_the_model_card_says_what_the_run_reached(built_market, tmp_path):
+    path = tmp_path / "card.md"
+    done = built_market.run("asxw", "model-card", "--out", str(path))
+    card = path.read_text(encoding="utf-8")
+    run = built_market.frame("select * from ml.runs").iloc[0]
+    assert run.run_id in done.stdout and run.run_id in card and run.panel_checksum[:16] in card
+    assert "the sample market, which is invented" in card and "No audit is on record" in card
+    auc = built_market.frame(
+        "select * from ml.metrics where predictor = 'lightgbm' and fold = 0 "
+        "and segment = 'all' and metric = 'roc_auc_session'"
+    ).iloc[0]
+    text = f"| AUC per session | {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}] |"
+    assert text in card
+    gates = built_market.frame("select * from ml.gates where level != 'alarm'")
+    assert f"{gates.passed.sum()} of {len(gates)} promises are kept" in card
+    assert card.count("| failed |") == (~gates.passed).sum()
+    # every table has a head, a rule and rows of as many cells
+    for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
+        lines = block.splitlines()
+        assert len(lines) >= 3 and set(lines[1]) == {"|", "-"}
+        assert len({line.count("|") for line in lines}) == 1
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
