@@ -189,7 +189,7 @@ def project_manifest(
         AsxwError: the manifest cannot be read or made; the text carries dbt's message.
     """
     prefix = str(project_vars(project_dir).get("schema_prefix", ""))
-    return read_manifest(_manifest_file(project_dir, path, target, variables), f"{prefix}ml")
+    return read_manifest(manifest_file(project_dir, path, target, variables), f"{prefix}ml")
 
 
 def public_marts(
@@ -203,7 +203,7 @@ def public_marts(
     Raises:
         AsxwError: the manifest cannot be read or made, or a mart has no primary key.
     """
-    file = _manifest_file(project_dir, path, target, variables)
+    file = manifest_file(project_dir, path, target, variables)
     marts: dict[Relation, tuple[str, ...]] = {}
     for name, node in _content(file).get("nodes", {}).items():
         if node.get("resource_type") != "model" or node.get("access") != "public":
@@ -215,9 +215,48 @@ def public_marts(
     return dict(sorted(marts.items(), key=lambda entry: entry[0].sql))
 
 
-def _manifest_file(
+@dataclass(frozen=True)
+class Model:
+    """A model of the project as dbt's manifest has it."""
+
+    name: str
+    relation: Relation
+    folder: str
+    """Under models/, such as marts/features."""
+    is_public: bool
+    key: tuple[str, ...]
+    """Columns of its primary key constraint; none: it has no such constraint."""
+
+
+def project_models(path: Path) -> dict[str, Model]:
+    """Every enabled model and seed of the manifest at `path`, by name.
+
+    Raises:
+        AsxwError: the manifest cannot be read.
+    """
+    models = {}
+    for node in _content(path).get("nodes", {}).values():
+        if node.get("resource_type") not in ("model", "seed"):
+            continue
+        keys = [c["columns"] for c in node.get("constraints", ()) if c.get("type") == "primary_key"]
+        models[str(node["name"])] = Model(
+            name=str(node["name"]),
+            relation=Relation(str(node["schema"]), str(node["alias"])),
+            folder=Path(str(node["path"])).parent.as_posix(),
+            is_public=node.get("access") == "public",
+            key=tuple(keys[0]) if keys else (),
+        )
+    return models
+
+
+def manifest_file(
     project_dir: Path, path: Path | None, target: str | None, variables: str | None
 ) -> Path:
+    """Where the project's manifest is; arguments as for `project_manifest`.
+
+    Raises:
+        AsxwError: there is none and `dbt parse` failed.
+    """
     if path is not None:
         if variables:
             raise AsxwError("--manifest already fixes the variables: leave out --vars.")

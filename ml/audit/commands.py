@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ml.audit.replay_command import replay_command
 from ml.audit.static_command import static_command
 from ml.text_table import text_table
 from ml.warehouse import open_warehouse, project_vars
@@ -43,4 +44,5 @@ def list_command(settings: dict[str, Any], last: int) -> None:
     click.echo(text_table([*columns, "summary"], lines, left=4))
 
 
+audit_group.add_command(replay_command)
 audit_group.add_command(static_command)

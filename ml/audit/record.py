@@ -50,6 +50,22 @@ class AuditResult:
     """Training run the audit is about, where it is about one."""
 
 
+def data_name(warehouse: Warehouse, variables: Mapping[str, Any]) -> str:
+    """Which data the warehouse holds, for `AuditResult.market`: the layout its prices came by.
+
+    Args:
+        warehouse: to look into.
+        variables: of the build: raw_schema, and the market, which is the answer where the prices
+            do not say.
+    """
+    schema, market = variables.get("raw_schema", "raw"), str(variables.get("market", ""))
+    rows = warehouse.read_rows(
+        f'select source from "{schema}"."prices" where source is not null '
+        "group by source order by count(*) desc, source limit 1"
+    )
+    return str(rows[0][0]) if rows else market
+
+
 def record_audit(warehouse: Warehouse, schema: str, project_dir: Path, result: AuditResult) -> str:
     """Write an audit as a row of `audits` in one transaction and return its audit_id.
 

@@ -329,14 +329,18 @@ def price_breaks(
             continue
         verdict, evidence, share_ratio, known = "suspect_break", "none", np.nan, pd.NaT
         judged = None
-        if row.security_id in snapshots:
+        # without an action a small move is no event, and the directory does not judge it
+        if candidate and row.security_id in snapshots:
             judged = _judge(row, snapshots[row.security_id], bars_of[row.security_id])
+        told = None
         if explained:
+            own = own.assign(day=[_usable_day(a, row.trade_date) for a in own["available_at"]])
+            own = own[own["day"] == own["day"].min()]
+            told = own["day"].iloc[0]
+        # the first verdict stands; of two usable from the same day the action's
+        if told is not None and (judged is None or told <= _usable_day(judged[2], row.trade_date)):
             verdict, evidence = "capital_change", "corporate_action"
             share_ratio, known = float(own["ratio"].prod()), own["available_at"].max()
-            # the directory may have told the same before the action was on file
-            if judged is not None and abs(judged[1] / share_ratio - 1) < 1e-6:
-                known = min(known, judged[2])
         elif judged is not None:
             verdict, share_ratio, known = judged
             evidence = "directory"
@@ -359,6 +363,12 @@ def price_breaks(
             }
         )
     return pd.DataFrame(found)
+
+
+def _usable_day(known: pd.Timestamp, event: pd.Timestamp) -> pd.Timestamp:
+    """First day whose decision time lies after the knowledge, the event's own at the earliest."""
+    late = known - known.normalize() >= pd.Timedelta(hours=16, minutes=15)
+    return max(known.normalize() + pd.Timedelta(days=int(late)), pd.Timestamp(event))
 
 
 def _judge(

@@ -1,10 +1,11 @@
 {#
-  Price moves that a capital change might explain, and what the evidence says of each. Evidence
-  decides in this order: a corporate action; the directory (the price moved and the company's size
-  did not); nothing, a suspect break.
+  Price moves that a capital change might explain, and what the evidence says of each: a corporate
+  action; the directory (the price moved and the company's size did not); nothing, a suspect break.
 
   A verdict has a knowledge time. resolved_from_session_idx is the first session that may use it,
-  NULL where there is none; rows before it see a suspect break.
+  NULL where there is none; rows before it see a suspect break. The first verdict stands: evidence
+  that comes later changes none, or rows already scored would change with it. Of evidence usable
+  from the same day a corporate action decides.
 #}
 {% set evidence_days = var('break_evidence_days') %}
 
@@ -119,23 +120,51 @@ splits as (
 ),
 
 -- an action takes effect with the first trade on or after its ex date
-split_events as (
+placed_splits as (
 
     select
         traded_prices.security_id,
         traded_prices.session_idx,
-        case
-            when count(*) = 1 then max(splits.ratio)
-            else exp({{ exact_sum('ln(splits.ratio)', 10) }})
-        end as action_ratio,
-        max(splits.available_at) as action_available_at
+        splits.ratio,
+        splits.available_at,
+        greatest({{ usable_on('splits.available_at') }}, traded_prices.trade_date) as usable_day
     from splits
     inner join traded_prices
         on
             splits.security_id = traded_prices.security_id
             and splits.ex_date > traded_prices.previous_trade_date
             and splits.ex_date <= traded_prices.trade_date
-    group by traded_prices.security_id, traded_prices.session_idx
+
+),
+
+-- of several actions at one trade those count that decide first
+first_splits as (
+
+    select
+        security_id,
+        session_idx,
+        ratio,
+        available_at,
+        usable_day,
+        rank() over (partition by security_id, session_idx order by usable_day) as knowledge_rank
+    from placed_splits
+
+),
+
+split_events as (
+
+    select
+        security_id,
+        session_idx,
+        case
+            when count(*) = 1 then max(ratio)
+            else exp({{ exact_sum('ln(ratio)', 10) }})
+        end as action_ratio,
+        max(available_at) as action_available_at,
+        max(usable_day) as action_usable_day
+    from first_splits
+    where knowledge_rank = 1
+    group by security_id, session_idx
 
 ),
 
@@ -170,7 +199,8 @@ events as (
         candidates.session_idx is not null as is_candidate,
         candidates.tick_size,
         split_events.action_ratio,
-        split_events.action_available_at
+        split_events.action_available_at,
+        split_events.action_usable_day
     from event_keys
     inner join traded_prices
         on
@@ -204,58 +234,71 @@ sized_snapshots as (
 
 ),
 
-snapshots_before as (
+-- without an action a move too small to be a candidate is no event: the directory does not judge it
+snapshots_around as (
 
-    select distinct on (events.security_id, events.session_idx)
+    select
         events.security_id,
         events.session_idx,
+        events.trade_date,
         sized_snapshots.snapshot_date,
         sized_snapshots.available_at,
-        sized_snapshots.market_cap
+        sized_snapshots.market_cap,
+        sized_snapshots.snapshot_date > events.trade_date as is_after
     from events
     inner join sized_snapshots
         on
             events.security_id = sized_snapshots.security_id
             and sized_snapshots.snapshot_date >= events.trade_date - {{ evidence_days }}
-            and sized_snapshots.snapshot_date <= events.trade_date
-    order by events.security_id, events.session_idx, sized_snapshots.snapshot_date desc
-
-),
-
-snapshots_after as (
-
-    select distinct on (events.security_id, events.session_idx)
-        events.security_id,
-        events.session_idx,
-        sized_snapshots.snapshot_date,
-        sized_snapshots.available_at,
-        sized_snapshots.market_cap
-    from events
-    inner join sized_snapshots
-        on
-            events.security_id = sized_snapshots.security_id
-            and sized_snapshots.snapshot_date > events.trade_date
             and sized_snapshots.snapshot_date <= events.trade_date + {{ evidence_days }}
-    order by events.security_id, events.session_idx, sized_snapshots.snapshot_date
+    where events.is_candidate
 
 ),
 
-snapshot_pairs as (
+possible_pairs as (
 
     select
-        snapshots_before.security_id,
-        snapshots_before.session_idx,
-        snapshots_before.snapshot_date as snapshot_date_before,
-        snapshots_after.snapshot_date as snapshot_date_after,
-        snapshots_before.market_cap as market_cap_before,
-        snapshots_after.market_cap as market_cap_after,
-        greatest(snapshots_before.available_at, snapshots_after.available_at)
-            as directory_available_at
-    from snapshots_before
-    inner join snapshots_after
+        before_event.security_id,
+        before_event.session_idx,
+        before_event.snapshot_date as snapshot_date_before,
+        after_event.snapshot_date as snapshot_date_after,
+        before_event.market_cap as market_cap_before,
+        after_event.market_cap as market_cap_after,
+        greatest(before_event.available_at, after_event.available_at) as directory_available_at,
+        greatest(
+            {{ usable_on('before_event.available_at') }},
+            {{ usable_on('after_event.available_at') }},
+            before_event.trade_date
+        ) as directory_usable_day
+    from snapshots_around as before_event
+    inner join snapshots_around as after_event
         on
-            snapshots_before.security_id = snapshots_after.security_id
-            and snapshots_before.session_idx = snapshots_after.session_idx
+            before_event.security_id = after_event.security_id
+            and before_event.session_idx = after_event.session_idx
+            and not before_event.is_after
+            and after_event.is_after
+
+),
+
+-- the first pair that anyone could have had; of those, the nearest to the event
+snapshot_pairs as (
+
+    select distinct on (security_id, session_idx)
+        security_id,
+        session_idx,
+        snapshot_date_before,
+        snapshot_date_after,
+        market_cap_before,
+        market_cap_after,
+        directory_available_at,
+        directory_usable_day
+    from possible_pairs
+    order by
+        security_id asc,
+        session_idx asc,
+        directory_usable_day asc,
+        snapshot_date_before desc,
+        snapshot_date_after asc
 
 ),
 
@@ -306,6 +349,7 @@ share_changes as (
         snapshot_pairs.market_cap_before,
         snapshot_pairs.market_cap_after,
         snapshot_pairs.directory_available_at,
+        snapshot_pairs.directory_usable_day,
         snapshot_pairs.market_cap_after / snapshot_pairs.market_cap_before as market_cap_ratio,
         (snapshot_pairs.market_cap_after / closes_after_event.close)
         / (snapshot_pairs.market_cap_before / closes_before_snapshot.close) as implied_ratio
@@ -374,6 +418,10 @@ weighed as (
         events.tick_size,
         events.action_ratio,
         events.action_available_at,
+        coalesce(
+            events.action_usable_day <= share_changes.directory_usable_day,
+            events.action_ratio is not null
+        ) as is_settled_by_action,
         share_changes.snapshot_date_before,
         share_changes.snapshot_date_after,
         share_changes.market_cap_before,
@@ -404,23 +452,18 @@ judged as (
     select
         *,
         case
-            when action_ratio is not null then 'corporate_action'
+            when is_settled_by_action then 'corporate_action'
             when market_cap_ratio is not null then 'directory'
             else 'none'
         end as evidence,
         case
-            when coalesce(action_ratio, directory_ratio) is not null then 'capital_change'
+            when is_settled_by_action or directory_ratio is not null then 'capital_change'
             when market_cap_ratio is not null then 'real_move'
             else 'suspect_break'
         end as verdict,
-        coalesce(action_ratio, directory_ratio) as share_ratio,
-        case
-            -- the directory may have shown the same ratio before the action was on file
-            when abs(action_ratio / directory_ratio - 1) < 1e-6
-                then least(action_available_at, directory_available_at)
-            when action_ratio is not null then action_available_at
-            else directory_available_at
-        end as verdict_available_at
+        case when is_settled_by_action then action_ratio else directory_ratio end as share_ratio,
+        case when is_settled_by_action then action_available_at else directory_available_at end
+            as verdict_available_at
     from weighed
 
 )

@@ -12,4 +12,4 @@ select
     {{ finite('ratio') }} as ratio,
     {{ finite('amount') }} as amount
 from corporate_actions
-where {{ known_by('available_at') }}
+where {{ known_by('available_at', 'ex_date') }}

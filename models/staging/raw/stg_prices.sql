@@ -24,7 +24,7 @@ known as (
         {{ finite('volume') }} as volume,
         {{ finite('adj_close') }} as adj_close
     from prices
-    where {{ known_by('available_at') }}
+    where {{ known_by('available_at', 'trade_date') }}
 
 ),
 
