@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from ml.audit.ladder_command import ladder_command
+from ml.audit.mutations_command import mutations_command
 from ml.audit.replay_command import replay_command
 from ml.audit.static_command import static_command
 from ml.text_table import text_table
@@ -46,3 +48,5 @@ def list_command(settings: dict[str, Any], last: int) -> None:
 
 audit_group.add_command(replay_command)
 audit_group.add_command(static_command)
+audit_group.add_command(mutations_command)
+audit_group.add_command(ladder_command)

@@ -297,8 +297,19 @@ def compile_project(project_dir: Path, target: str, folder: Path) -> None:
         raise AsxwError(f"dbt cannot compile the project for {target}:\n{output}")
 
 
-def read_compiled(folder: Path, dialect: str) -> tuple[dict[str, Any], list[Model]]:
-    """dbt's manifest and the compiled models in a target folder."""
+def read_compiled(
+    folder: Path, dialect: str, whole: bool = True
+) -> tuple[dict[str, Any], list[Model]]:
+    """dbt's manifest and the compiled models in a target folder.
+
+    Args:
+        folder: dbt's target folder.
+        dialect: of the compiled SQL.
+        whole: every model must be there; else those that were compiled.
+
+    Raises:
+        AsxwError: a model was not compiled.
+    """
     content = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
     behind = _parents(content, FEATURES_NODE) | {FEATURES_NODE}
     models = []
@@ -307,6 +318,10 @@ def read_compiled(folder: Path, dialect: str) -> tuple[dict[str, Any], list[Mode
             continue
         file = folder / "compiled" / node["package_name"] / node["original_file_path"]
         path = node["path"].replace("\\", "/")
+        if not file.is_file():
+            if whole:
+                raise AsxwError(f"{folder} has no compiled SQL of {node['name']}.")
+            continue
         sql = file.read_text(encoding="utf-8")
         models.append(Model(node["name"], path, sql, dialect, name in behind))
     return content, models
