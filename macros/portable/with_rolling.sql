@@ -3,10 +3,13 @@
   needs to be fast added to it.
 
     with_rolling(relation, sums, extremes)
-      sums       columns, each with the lengths of the frames it is summed over: {'return_1d': [30, 60]}
+      sums       columns of doubles, each with
+                   frames       lengths of the frames it is summed over
+                   magnitude    power of two that the absolute values of no frame add up to
+                   resolution   power of two so small that a value may be rounded to it (default -66)
       extremes   dictionaries of function (max, min), values (a column) and sessions (20, or
                  20 * k + r for k >= 1)
-    rolling_sum(column, sessions, ...)      rolling_sum.sql
+    rolling_sum(sums, column, sessions)     rolling_sum.sql
     rolling_extreme(extreme, window)        the largest or smallest value of the frame
 
   Rows are those of spell_key in order of session_idx; the stage names the windows in_spell (that
@@ -17,7 +20,8 @@
     stands in memory, so the last bit would change with the rows around it; this order is fixed, and
     reading an earlier row costs a tenth of an aggregate.
     Postgres takes extremes this way: it has no inverse for max() and min() and would look at the
-    whole frame for every row. Its sums are moving_sum (window_functions.sql).
+    whole frame for every row. Its sums are moving_sum (window_functions.sql) of exact parts
+    (exact_sum.sql), which stand in columns because a moving sum reads each value twice.
 #}
 {% macro with_rolling(relation, sums={}, extremes=[]) -%}
     {{ return(adapter.dispatch('with_rolling', 'asx_warehouse')(relation, sums, extremes)) }}
@@ -25,7 +29,7 @@
 
 {% macro default__with_rolling(relation, sums, extremes) -%}
     {%- set of_20 = [] -%}
-    {%- for column, frames in sums.items() if frames | max >= 20 -%}
+    {%- for column, sum in sums.items() if sum.frames | max >= 20 -%}
         {%- do of_20.append(column) -%}
     {%- endfor -%}
     {%- if not sums -%}
@@ -56,8 +60,9 @@
 {%- endmacro %}
 
 {% macro postgres__with_rolling(relation, sums, extremes) -%}
+    {%- set source = postgres_with_parts(relation, sums) -%}
     {%- if not extremes -%}
-        {{ relation }}
+        {{ source }}
     {%- else -%}
     (
         select
@@ -85,11 +90,11 @@
                 {%- endfor %}
             from (
                 select
-                    rows_in.*
+                    {{ relation }}.*
                     {%- for e in extremes %},
                     {{ e['function'] }}({{ e['values'] }}) over last_5 as of_5_{{ extreme_name(e) }}
                     {%- endfor %}
-                from {{ relation }} as rows_in
+                from {{ source }}
                 window last_5 as (
                     partition by spell_key order by session_idx rows between 4 preceding and current row
                 )
@@ -99,6 +104,31 @@
         window in_spell as (partition by spell_key order by session_idx)
     ) as {{ relation }}
     {%- endif -%}
+{%- endmacro %}
+
+{# The relation with part_<i>_<column> added; "offset 0" keeps the values from being computed again
+   wherever they are read. #}
+{% macro postgres_with_parts(relation, sums) -%}
+    {%- if not sums -%}
+        {{ relation }}
+    {%- else -%}
+    (
+        select
+            rows_in.*
+            {%- for column, sum in sums.items() -%}
+                {%- for part in sum_parts(sum, column) -%},
+            {{ part }} as part_{{ loop.index }}_{{ column }}
+                {%- endfor -%}
+            {%- endfor %}
+        from (select * from {{ relation }} offset 0) as rows_in
+        offset 0
+    ) as {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# The exact parts of a column of `sums`, as a list of expressions. #}
+{% macro sum_parts(sum, column) -%}
+    {{ return(exact_parts(column, sum.magnitude, sum.resolution | default(-66), 9)) }}
 {%- endmacro %}
 
 {% macro rolling_extreme(extreme, window) -%}

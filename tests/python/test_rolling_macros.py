@@ -24,6 +24,15 @@ ROWS = 400
 QUERY = """
 {% set highest = {'function': 'max', 'values': 'x', 'sessions': 252} %}
 {% set lowest = {'function': 'min', 'values': 'x', 'sessions': 20} %}
+{% set sums = {
+    'gappy': {'frames': [20, 252], 'magnitude': 14},
+    'x': {'frames': [50, 60], 'magnitude': 14},
+    'x_square': {'frames': [60], 'magnitude': 28},
+    'x_cube': {'frames': [60], 'magnitude': 42},
+    'volume': {'frames': [60], 'magnitude': 48, 'resolution': -20},
+    'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
+    'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
+} %}
 select
     spell_key,
     session_idx,
@@ -42,28 +51,21 @@ from (
     select
         series.spell_key,
         series.session_idx,
-        {{ rolling_sum('gappy', 20, 14) }} as total_20,
-        {{ rolling_sum('gappy', 252, 14) }} as total_252,
-        {{ rolling_mean('x', 50, 14) }} as mean_50,
-        {{ rolling_sum('x', 60, 14) }} as total_60,
-        {{ rolling_sum('x_square', 60, 28) }} as squares_60,
-        {{ rolling_sum('x_cube', 60, 42) }} as cubes_60,
-        {{ rolling_sum('volume', 60, 48, -20) }} as volumes_60,
-        {{ rolling_sum('volume_square', 60, 96, -20) }} as volume_squares_60,
-        {{ rolling_sum('volume_cube', 60, 144, -20) }} as volume_cubes_60,
+        {{ rolling_sum(sums, 'gappy', 20) }} as total_20,
+        {{ rolling_sum(sums, 'gappy', 252) }} as total_252,
+        {{ rolling_mean(sums, 'x', 50) }} as mean_50,
+        {{ rolling_sum(sums, 'x', 60) }} as total_60,
+        {{ rolling_sum(sums, 'x_square', 60) }} as squares_60,
+        {{ rolling_sum(sums, 'x_cube', 60) }} as cubes_60,
+        {{ rolling_sum(sums, 'volume', 60) }} as volumes_60,
+        {{ rolling_sum(sums, 'volume_square', 60) }} as volume_squares_60,
+        {{ rolling_sum(sums, 'volume_cube', 60) }} as volume_cubes_60,
         {{ rolling_median('volume', 'last_20') }} as median_20,
         {{ rolling_slope('volume', 20) }} as slope_20,
         {{ rolling_extreme(highest, 'last_252') }} as highest_252,
         {{ rolling_extreme(lowest, 'last_20') }} as lowest_20
     from
-        {{ with_rolling(
-            'series',
-            {
-                'gappy': [20, 252], 'x': [50, 60], 'x_square': [60], 'x_cube': [60],
-                'volume': [60], 'volume_square': [60], 'volume_cube': [60],
-            },
-            [highest, lowest]
-        ) }}
+        {{ with_rolling('series', sums, [highest, lowest]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_20 as (in_spell rows between 19 preceding and current row),

@@ -1,3 +1,15 @@
+{% set sums = {
+    'volume_adjusted': {'frames': [5, 60], 'magnitude': 48, 'resolution': -20},
+    'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
+    'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
+    'impact': {'frames': [21], 'magnitude': 14, 'resolution': -83},
+    'turnover': {'frames': [21], 'magnitude': 14},
+} %}
+{% set log_sums = {
+    'adv_20_log': {'frames': [252], 'magnitude': 14},
+    'adv_log_square': {'frames': [252], 'magnitude': 28},
+} %}
+
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -61,27 +73,18 @@ rolled as (
         sessions_since_break,
         close,
         {{ traded_lags([5, 21, 60]) }},
-        {{ rolling_sum('volume_adjusted', 5, 48, -20) }} as volumes_5,
-        {{ rolling_sum('volume_adjusted', 60, 48, -20) }} as volumes_60,
-        {{ rolling_sum('volume_square', 60, 96, -20) }} as volume_squares_60,
-        {{ rolling_sum('volume_cube', 60, 144, -20) }} as volume_cubes_60,
-        {{ rolling_sum('impact', 21, 14, -83) }} as impacts_21,
+        {{ rolling_sum(sums, 'volume_adjusted', 5) }} as volumes_5,
+        {{ rolling_sum(sums, 'volume_adjusted', 60) }} as volumes_60,
+        {{ rolling_sum(sums, 'volume_square', 60) }} as volume_squares_60,
+        {{ rolling_sum(sums, 'volume_cube', 60) }} as volume_cubes_60,
+        {{ rolling_sum(sums, 'impact', 21) }} as impacts_21,
         count(impact) over last_21 as traded_impacts_21,
         -- across a capital change an unchanged price leaves a return of rounding size
         sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
-        {{ rolling_mean('turnover', 21, 14) }} as mean_turnover_21,
+        {{ rolling_mean(sums, 'turnover', 21) }} as mean_turnover_21,
         count(turnover) over last_21 as turnovers_21
     from
-        {{ with_rolling(
-            'powers',
-            {
-                'volume_adjusted': [5, 60],
-                'volume_square': [60],
-                'volume_cube': [60],
-                'impact': [21],
-                'turnover': [21],
-            }
-        ) }}
+        {{ with_rolling('powers', sums) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_5 as (
@@ -160,9 +163,9 @@ standardised as (
         adv_20_median,
         adv_20_log,
         count(adv_20_log) over last_252 as adv_logs_252,
-        {{ rolling_sum('adv_20_log', 252, 14) }} as adv_log_sum_252,
-        {{ rolling_sum('adv_log_square', 252, 28) }} as adv_log_squares_252
-    from {{ with_rolling('logs', {'adv_20_log': [252], 'adv_log_square': [252]}) }}
+        {{ rolling_sum(log_sums, 'adv_20_log', 252) }} as adv_log_sum_252,
+        {{ rolling_sum(log_sums, 'adv_log_square', 252) }} as adv_log_squares_252
+    from {{ with_rolling('logs', log_sums) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_252 as (

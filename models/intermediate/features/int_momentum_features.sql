@@ -1,6 +1,12 @@
 {% set highest_close = {'function': 'max', 'values': 'close_adjusted', 'sessions': 252} %}
 {% set highest_high = {'function': 'max', 'values': 'high_adjusted', 'sessions': 20} %}
 {% set lowest_low = {'function': 'min', 'values': 'low_adjusted', 'sessions': 20} %}
+{% set sums = {
+    'close_adjusted': {'frames': [50, 200], 'magnitude': 30},
+    'gain_adjusted': {'frames': [14], 'magnitude': 30},
+    'loss_adjusted': {'frames': [14], 'magnitude': 30},
+} %}
+{% set close_sums = {'close_adjusted': sums['close_adjusted']} %}
 
 with daily_grid as (
 
@@ -66,18 +72,14 @@ rolled as (
         close_adjusted,
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
-        {{ rolling_mean('close_adjusted', 50) }} as mean_50,
+        {{ rolling_mean(sums, 'close_adjusted', 50) }} as mean_50,
         {{ rolling_extreme(highest_close, 'last_252') }} as highest_close_252,
         {{ rolling_extreme(highest_high, 'last_20') }} as highest_20,
         {{ rolling_extreme(lowest_low, 'last_20') }} as lowest_20,
-        {{ rolling_sum('gain_adjusted', 14) }} as gains_14,
-        {{ rolling_sum('loss_adjusted', 14) }} as losses_14
+        {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
+        {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14
     from
-        {{ with_rolling(
-            'moved',
-            {'close_adjusted': [50], 'gain_adjusted': [14], 'loss_adjusted': [14]},
-            [highest_close, highest_high, lowest_low]
-        ) }}
+        {{ with_rolling('moved', sums, [highest_close, highest_high, lowest_low]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
@@ -124,8 +126,8 @@ long_windows as (
         spell_session,
         traded_sessions,
         lag(traded_sessions, 200) over in_spell as traded_lag_200,
-        {{ rolling_mean('close_adjusted', 200) }} as mean_200
-    from {{ with_rolling('closes', {'close_adjusted': [200]}) }}
+        {{ rolling_mean(sums, 'close_adjusted', 200) }} as mean_200
+    from {{ with_rolling('closes', close_sums) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_200 as (

@@ -1,3 +1,9 @@
+{% set sums = {
+    'return_1d': {'frames': [60, 252], 'magnitude': 14},
+    'return_square': {'frames': [60], 'magnitude': 28},
+    'market_product': {'frames': [60, 252], 'magnitude': 28},
+} %}
+
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -76,16 +82,13 @@ rolled as (
         traded_sessions,
         sessions_since_break,
         {{ traded_lags([60, 252]) }},
-        {{ rolling_sum('return_1d', 60, 14) }} as returns_60,
-        {{ rolling_sum('return_1d', 252, 14) }} as returns_252,
-        {{ rolling_sum('return_square', 60, 28) }} as squares_60,
-        {{ rolling_sum('market_product', 60, 28) }} as products_60,
-        {{ rolling_sum('market_product', 252, 28) }} as products_252
+        {{ rolling_sum(sums, 'return_1d', 60) }} as returns_60,
+        {{ rolling_sum(sums, 'return_1d', 252) }} as returns_252,
+        {{ rolling_sum(sums, 'return_square', 60) }} as squares_60,
+        {{ rolling_sum(sums, 'market_product', 60) }} as products_60,
+        {{ rolling_sum(sums, 'market_product', 252) }} as products_252
     from
-        {{ with_rolling(
-            'paired',
-            {'return_1d': [60, 252], 'return_square': [60], 'market_product': [60, 252]}
-        ) }}
+        {{ with_rolling('paired', sums) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_60 as (

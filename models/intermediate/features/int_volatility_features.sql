@@ -1,4 +1,11 @@
 {% set highest_return = {'function': 'max', 'values': 'return_1d', 'sessions': 21} %}
+{% set sums = {
+    'return_1d': {'frames': [30, 60, 90], 'magnitude': 14},
+    'return_square': {'frames': [30, 60, 90], 'magnitude': 28},
+    'return_cube': {'frames': [60], 'magnitude': 42},
+    'loss_square': {'frames': [60], 'magnitude': 28},
+    'true_range': {'frames': [14], 'magnitude': 30, 'resolution': -110},
+} %}
 
 with daily_grid as (
 
@@ -47,26 +54,16 @@ rolled as (
         close_adjusted,
         {{ traded_lags([14, 21, 30, 60, 90]) }},
         {% for n in [30, 60, 90] -%}
-            {{ rolling_sum('return_1d', n, 14) }} as returns_{{ n }},
-            {{ rolling_sum('return_square', n, 28) }} as squares_{{ n }},
+            {{ rolling_sum(sums, 'return_1d', n) }} as returns_{{ n }},
+            {{ rolling_sum(sums, 'return_square', n) }} as squares_{{ n }},
         {% endfor -%}
-        {{ rolling_sum('return_cube', 60, 42) }} as cubes_60,
-        {{ rolling_mean('loss_square', 60, 28) }} as downside_variance_60,
+        {{ rolling_sum(sums, 'return_cube', 60) }} as cubes_60,
+        {{ rolling_mean(sums, 'loss_square', 60) }} as downside_variance_60,
         {{ rolling_extreme(highest_return, 'last_21') }} as highest_return_21,
-        {{ rolling_mean('true_range', 14, 30, -110) }} as mean_true_range_14,
+        {{ rolling_mean(sums, 'true_range', 14) }} as mean_true_range_14,
         count(true_range) over last_14 as true_ranges_14
     from
-        {{ with_rolling(
-            'ranged',
-            {
-                'return_1d': [30, 60, 90],
-                'return_square': [30, 60, 90],
-                'return_cube': [60],
-                'loss_square': [60],
-                'true_range': [14],
-            },
-            [highest_return]
-        ) }}
+        {{ with_rolling('ranged', sums, [highest_return]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
