@@ -331,7 +331,7 @@ def side_by_side(config: ModelConfig) -> tuple[int, ModelConfig]:
     return workers, replace(config, threads=config.num_threads // workers)
 
 
-def _run_fits(
+def run_fits(
     panel: Panel, plan: FoldPlan, final_rows: Mask, config: ModelConfig, report: Report
 ) -> tuple[list[FoldResult], Heads]:
     """Every fold and the final models, the largest first; one line each on the way.
@@ -714,7 +714,7 @@ def train(
         f"{len(plan.folds)} folds, {config.num_threads} threads"
     )
 
-    results, heads = _run_fits(panel, plan, final_rows, config, report)
+    results, heads = run_fits(panel, plan, final_rows, config, report)
     report("evaluating")
     evaluation, notes = evaluate_results(panel, results, config)
 
