@@ -88,6 +88,34 @@ parity: $(VENV)/.run ## Build DATA (or the sample) on DuckDB and Postgres and co
 	done
 	asxw --target duckdb parity postgres
 
+# on the sample market in a warehouse of its own; the ledger of the warehouse of `make run` gets a copy
+audit: $(VENV)/.test ## Prove that nothing looks ahead, on the sample and both engines; DATA=folder: on its warehouse
+	@export PATH="$(CURDIR)/$(BIN):$$PATH" DBT_TARGET_PATH=$(CURDIR)/target/audit/$(TARGET)
+	if [ -n "$(DATA)" ]; then
+		export ASXW_TARGET=$(TARGET)
+		$(USE_POSTGRES)
+		dbt --quiet parse --vars '{market: $(MARKET)}'
+		asxw audit static
+		asxw audit replay --count 5 --vars '{market: $(MARKET)}'
+		asxw audit list
+		exit
+	fi
+	mkdir -p target/audit
+	rm -f target/audit/warehouse.duckdb*
+	export ASXW_DUCKDB_PATH=$(CURDIR)/target/audit/warehouse.duckdb
+	asxw sample-market target/audit/sample --symbols 60 --sessions 420 > /dev/null
+	for ASXW_TARGET in duckdb postgres; do
+		export ASXW_TARGET DBT_TARGET_PATH=$(CURDIR)/target/audit/$$ASXW_TARGET
+		if [ $$ASXW_TARGET = postgres ]; then eval "$$(asxw postgres start --database asx_warehouse_audit)"; fi
+		asxw load target/audit/sample --layout sample > /dev/null
+		dbt --quiet build --exclude-resource-type unit_test
+		if [ $$ASXW_TARGET = duckdb ]; then asxw audit static; fi
+		asxw audit replay --count 3
+	done
+	asxw --target duckdb audit collect postgres
+	asxw --target duckdb audit list
+	if [ -f warehouse.duckdb ]; then env -u ASXW_DUCKDB_PATH asxw --target duckdb audit collect $$ASXW_DUCKDB_PATH; fi
+
 lock: ## Compile the locks again (needs uv)
 	@mkdir -p target
 	echo "dbt-core-experimental-parser ; sys_platform == 'never'" > target/override.txt
@@ -98,4 +126,4 @@ lock: ## Compile the locks again (needs uv)
 clean: ## Remove what a build leaves behind; the warehouse stays
 	rm -rf target logs $(SAMPLE_DIR) htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help check-machine install run lint test parity lock clean
+.PHONY: help check-machine install run lint test parity audit lock clean

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ml.audit.ladder_command import ladder_command
 from ml.audit.mutations_command import mutations_command
+from ml.audit.record import collect
 from ml.audit.replay_command import replay_command
 from ml.audit.static_command import static_command
+from ml.errors import AsxwError
 from ml.text_table import text_table
-from ml.warehouse import open_warehouse, project_vars
+from ml.warehouse import DuckDBWarehouse, Warehouse, open_warehouse, project_vars
 
 
 @click.group("audit")
@@ -44,6 +47,26 @@ def list_command(settings: dict[str, Any], last: int) -> None:
         verdict = "yes" if passed else "NO"
         lines.append([f"{at:%Y-%m-%d %H:%M}", layer, market, engine, verdict, *counts, summary])
     click.echo(text_table([*columns, "summary"], lines, left=4))
+
+
+@audit_group.command("collect")
+@click.argument("source", metavar="TARGET_OR_FILE")
+@click.pass_obj
+def collect_command(settings: dict[str, Any], source: str) -> None:
+    """Take over the audits on record elsewhere: another target of the profile, or a DuckDB file."""
+    project_dir, target = settings["project_dir"], settings["target"]
+    schema = f"{project_vars(project_dir).get('schema_prefix', '')}ml"
+    file = Path(source)
+    other: Warehouse = (
+        DuckDBWarehouse(file, read_only=True)
+        if file.is_file()
+        else open_warehouse(project_dir, source, read_only=True)
+    )
+    with other, open_warehouse(project_dir, target) as warehouse:
+        if other.place == warehouse.place:
+            raise AsxwError(f"{source} is the warehouse itself. Name another one.")
+        new = collect(warehouse, schema, project_dir, other)
+        click.echo(f"{new} audits taken over from {other.place} to {warehouse.place}")
 
 
 audit_group.add_command(replay_command)

@@ -117,3 +117,29 @@ def record_when_free(
         record_audit(warehouse, schema, project_dir, result)
 
     write_when_free(project_dir, target, _WAIT_SECONDS, report, write)
+
+
+def collect(warehouse: Warehouse, schema: str, project_dir: Path, other: Warehouse) -> int:
+    """Take over the audits of another warehouse that this one does not have yet.
+
+    Args:
+        warehouse: gets the rows.
+        schema: of the result tables, the same in both.
+        project_dir: folder with dbt_project.yml.
+        other: has them.
+
+    Returns:
+        How many rows are new.
+    """
+    table = read_contract(project_dir, "ml")["audits"]
+    warehouse.create_tables(schema, {"audits": table})
+    if not other.has_table(schema, "audits"):
+        return 0
+    columns = ", ".join(f'"{c.name}"' for c in table.columns)
+    rows = other.read_arrow(f'select {columns} from "{schema}"."audits"').cast(table.arrow_schema)
+    known = {row[0] for row in warehouse.read_rows(f'select audit_id from "{schema}"."audits"')}
+    new = rows.filter(pa.array([i not in known for i in rows["audit_id"].to_pylist()], pa.bool_()))
+    if new.num_rows:
+        with warehouse.transaction():
+            warehouse.append(schema, table, new)
+    return int(new.num_rows)

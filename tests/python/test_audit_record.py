@@ -51,6 +51,23 @@ def test_an_audit_is_a_row_and_is_listed(project_dir: Path, warehouse_path: Path
     assert len(lines) == 2 and "yes" in lines[0] and "NO" in lines[1] and "1,234" in lines[1]
 
 
+def test_audits_of_another_warehouse_are_taken_over_once(
+    project_dir: Path, warehouse_path: Path, tmp_path: Path
+) -> None:
+    with DuckDBWarehouse(tmp_path / "other.duckdb") as other:
+        record_audit(other, "ml", project_dir, result(target="postgres"))
+    with DuckDBWarehouse(warehouse_path) as warehouse:
+        record_audit(warehouse, "ml", project_dir, result())
+    arguments = ["--project-dir", str(project_dir), "audit", "collect"]
+    for new in (1, 0):
+        done = CliRunner().invoke(main, [*arguments, str(tmp_path / "other.duckdb")])
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith(f"{new} audits taken over")
+    with DuckDBWarehouse(warehouse_path) as warehouse:
+        targets = warehouse.read_rows("select target from ml.audits order by target")
+    assert targets == [("duckdb",), ("postgres",)]
+
+
 def test_an_unknown_layer_is_refused(project_dir: Path, warehouse_path: Path) -> None:
     with (
         DuckDBWarehouse(warehouse_path) as warehouse,
