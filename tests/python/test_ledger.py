@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,17 @@ from panel_fixture import REPOSITORY, SMALL, make_market, make_project
 from ml.cli import main
 from ml.config import read_config
 from ml.contract import read_contract
-from ml.ledger import configuration_hash
+from ml.ledger import (
+    Outcome,
+    SessionSeries,
+    begin,
+    complete,
+    configuration_hash,
+    fail,
+    new_trial,
+)
 from ml.overfitting import deflated_sharpe, expected_maximum, moments
-from ml.warehouse import open_warehouse
+from ml.warehouse import DuckDBWarehouse, open_warehouse
 
 FASTEST = {
     **SMALL,
@@ -168,6 +177,45 @@ def test_tables_follow_the_contract(project):
         for name in ("trials", "trial_sessions", "overfitting"):
             table = warehouse.read_arrow(f"select * from ml.{name}")
             assert table.schema.equals(contract[name].arrow_schema) and table.num_rows
+
+
+def judge_three_trials(warehouse):
+    """Two trials that complete and one that fails, and what the ledger then says of them."""
+    contract = read_contract(REPOSITORY, "ml")
+    names = ("trials", "trial_sessions", "overfitting")
+    warehouse.create_tables("ml", {name: contract[name] for name in names})
+    rng = np.random.default_rng(8)
+    first = np.datetime64("2024-01-01")
+    config = read_config()
+    for number in range(3):
+        trial = replace(
+            new_trial("tune", config, ["a"], label="close", git_commit=None, study_id="s",
+                      number=number, choices={"x": number}),
+            trial_id=f"t{number}", configuration=f"c{number}",
+        )  # fmt: skip
+        begin(warehouse, "ml", contract, trial)
+        if number == 1:
+            fail(warehouse, "ml", contract, trial, "it can't")
+            continue
+        values = rng.normal(0.01, 0.05, size=(3, 180))
+        values[2, :5] = math.nan
+        series = SessionSeries(first + np.arange(180), np.arange(180), *values)
+        complete(warehouse, "ml", contract, trial, Outcome(series, "p", objective=0.5))
+    judged = warehouse.read_arrow("select * from ml.overfitting order by trial_id")
+    ended = warehouse.read_rows("select trial_id, status, error, n_sessions, first_session, "
+                                "study_id, number from ml.trials order by 1")  # fmt: skip
+    return judged.drop_columns(["computed_at"]).to_pylist(), ended
+
+
+@pytest.mark.slow
+def test_both_engines_keep_the_same_ledger(database, tmp_path):
+    with database.warehouse() as warehouse:
+        judged, ended = judge_three_trials(warehouse)
+    with DuckDBWarehouse(tmp_path / "w.duckdb") as warehouse:
+        assert judge_three_trials(warehouse) == (judged, ended)
+    assert [row["n_trials"] for row in judged] == [3, 3] and judged[0]["n_sessions"] == 175
+    assert judged[0]["pbo_blocks"] == 4 and judged[0]["pbo_trials"] == 2
+    assert ended[1][:3] == ("t1", "failed", "it can't")
 
 
 @pytest.mark.slow
