@@ -112,6 +112,8 @@ audit: $(VENV)/.test ## Prove that nothing looks ahead, on the sample and both e
 		if [ $$ASXW_TARGET = duckdb ]; then asxw audit static; fi
 		asxw audit replay --count 3
 	done
+	asxw --target duckdb audit invariance
+	asxw --target duckdb audit mutations
 	asxw --target duckdb audit collect postgres
 	asxw --target duckdb audit list
 	if [ -f warehouse.duckdb ]; then env -u ASXW_DUCKDB_PATH asxw --target duckdb audit collect $$ASXW_DUCKDB_PATH; fi

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ml.audit.invariance_command import invariance_command
 from ml.audit.ladder_command import ladder_command
 from ml.audit.mutations_command import mutations_command
 from ml.audit.record import collect
@@ -72,4 +73,5 @@ def collect_command(settings: dict[str, Any], source: str) -> None:
 audit_group.add_command(replay_command)
 audit_group.add_command(static_command)
 audit_group.add_command(mutations_command)
+audit_group.add_command(invariance_command)
 audit_group.add_command(ladder_command)
