@@ -42,7 +42,7 @@ _CONFIG: Spec = {
         "tickColor": GRID,
         "labelLimit": 220,
     },
-    "axisX": {"labelOverlap": "greedy", "labelSeparation": 8},
+    "axisX": {"labelOverlap": "parity", "labelSeparation": 6, "labelFlush": False},
     "legend": {
         "labelColor": INK,
         "titleColor": MUTED,
@@ -121,7 +121,7 @@ def intervals(rows: Rows, width: int, title: str, reference: float, format_: str
     }
     if len(groups) == 1:
         del shared["yOffset"]
-    axis: Spec = {"title": title, "format": format_, "tickCount": 3 if width < WIDE else 7}
+    axis: Spec = {"title": title, "format": format_, "tickCount": 3 if width < WIDE else 5}
     quantitative: Spec = {"type": "quantitative", "scale": {"zero": False}, "axis": axis}
     layers: list[Spec] = [
         {
