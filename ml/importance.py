@@ -8,7 +8,7 @@ do is worth little.
 With a booster's own predictions this costs a prediction of all rows per feature. In trees of up to
 64 leaves, a row's leaf is the lowest bit of an AND of masks, one for each split that sends the row
 right (C. Lucchese et al., QuickScorer, SIGIR 2015); an exchange changes the masks of one feature's
-splits, and all others are shared, which takes a sixth of the time for the same scores.
+splits, and all others are shared, which takes a tenth of the time for the same scores.
 """
 
 from __future__ import annotations
