@@ -32,7 +32,9 @@ from ml.ledger import (
     complete,
     fail,
     failures_recorded,
+    luck_line,
     new_trial,
+    read_judged,
     run_series,
 )
 from ml.manifest import ProjectManifest, project_manifest
@@ -232,15 +234,18 @@ def train_command(
         series = run_series(run.tables["session_metrics"], MODEL, ALL)
         outcome = Outcome(series, panel.checksum, run.run_id)
 
+        luck: list[str] = []
+
         def finish(warehouse: Warehouse) -> None:
             write_run(warehouse, schema, contract, run)
-            complete(warehouse, schema, contract, trial, outcome)
+            luck.append(luck_line(complete(warehouse, schema, contract, trial, outcome)))
 
         write(finish)
 
     click.echo(fold_table(run, next(iter(config.evaluation.baselines))))
     click.echo("\nGates:")
     click.echo(gate_table(results))
+    click.echo(f"\n{luck[-1]}")
     for warning in run.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"run {run.run_id}: trained through {run.card.trained_through}, saved in {folder}")
@@ -419,7 +424,7 @@ def tune_command(
         f"{len(data.plan.folds)} inner folds, {len(past)} trials done"
     )
 
-    def write(rows: Callable[[Warehouse], None]) -> None:
+    def write(rows: Callable[[Warehouse], object]) -> None:
         write_when_free(project_dir, target, _WAIT_SECONDS, _say, rows)
 
     past = run_study(
@@ -446,7 +451,10 @@ def tune_command(
             f"No trial of {study_id} completed; ml.trials has the error of each. "
             "Look at tune.space in the model parameters."
         )
+    with open_warehouse(project_dir, target, read_only=True) as warehouse:
+        judged = read_judged(warehouse, schema, study_id, best.number)
     click.echo(tune_table(past, config.tune.objective))
+    click.echo(f"\nOf trial {best.number}: {luck_line(judged)}")
     path = out or project_dir / "outputs" / f"tuned_{study_id}.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(lay_choices(read_overlay(config_file), best.choices), sort_keys=False)

@@ -348,8 +348,12 @@ def complete(
     contract: Mapping[str, Table],
     trial: Trial,
     outcome: Outcome,
-) -> None:
-    """Write what a trial reached, and judge every trial anew; all in one transaction."""
+) -> dict[str, Any] | None:
+    """Write what a trial reached, and judge every trial anew; all in one transaction.
+
+    Returns:
+        The trial's own row of ml.overfitting; None where its returns are too few to judge.
+    """
     key = {"trial_id": trial.trial_id}
     row = _rows(contract["trials"], [_trial_row(trial, "completed", outcome)])
     with warehouse.transaction():
@@ -360,7 +364,8 @@ def complete(
             _series_rows(trial.trial_id, outcome.series),
             key,
         )
-        _judge_all(warehouse, schema, contract)
+        judged = _judge_all(warehouse, schema, contract)
+    return next((row for row in judged if row["trial_id"] == trial.trial_id), None)
 
 
 def fail(
@@ -373,13 +378,48 @@ def fail(
         _judge_all(warehouse, schema, contract)
 
 
-def _judge_all(warehouse: Warehouse, schema: str, contract: Mapping[str, Table]) -> None:
+def _judge_all(
+    warehouse: Warehouse, schema: str, contract: Mapping[str, Table]
+) -> list[dict[str, Any]]:
     # trials that end at the same moment judge one after the other
     warehouse.hold("overfitting")
     rows = overfitting_rows(warehouse, schema)
     warehouse.execute(f'delete from "{schema}"."overfitting"')
     if rows:
         warehouse.append(schema, contract["overfitting"], _rows(contract["overfitting"], rows))
+    return rows
+
+
+def read_judged(
+    warehouse: Warehouse, schema: str, study_id: str, number: int
+) -> dict[str, Any] | None:
+    """Row of ml.overfitting of a completed tuning trial; None where it was too little to judge."""
+    rows = warehouse.read_arrow(
+        f'select judged.* from "{schema}"."overfitting" as judged '
+        f'inner join "{schema}"."trials" as trials on judged.trial_id = trials.trial_id '
+        "where trials.study_id = ? and trials.number = ? order by trials.started_at desc limit 1",
+        (study_id, number),
+    ).to_pylist()
+    return dict(rows[0]) if rows else None
+
+
+def luck_line(judged: Mapping[str, Any] | None) -> str:
+    """What may be luck, as `asxw train` and `asxw tune` say it."""
+    if judged is None:
+        return "Too few decile spreads to say what may be luck."
+    deflated = judged["deflated_sharpe"]
+    line = (
+        f"Configurations tried so far: {judged['n_trials']}. The decile spread has a Sharpe ratio "
+        f"of {judged['sharpe']:.2f} a horizon, the best of as many worthless ones is expected to "
+        f"show {judged['sharpe_expected_maximum']:.2f}"
+    )
+    line += "." if deflated is None else f"; more than that with probability {deflated:.2f}."
+    if judged["pbo"] is not None:
+        line += (
+            f" Probability of backtest overfitting among {judged['pbo_trials']} trials on the same "
+            f"sessions: {judged['pbo']:.2f}."
+        )
+    return line
 
 
 @contextmanager

@@ -387,7 +387,7 @@ def write_when_free(
     target: str | None,
     wait_seconds: float,
     report: Callable[[str], None],
-    write: Callable[[Warehouse], None],
+    write: Callable[[Warehouse], object],
 ) -> None:
     """Write results that took long to compute, again from the start where the connection is lost.
 

@@ -25,6 +25,7 @@ from ml.ledger import (
     complete,
     configuration_hash,
     fail,
+    luck_line,
     new_trial,
 )
 from ml.overfitting import deflated_sharpe, expected_maximum, moments
@@ -59,7 +60,9 @@ def ledger(tmp_path_factory):
     train(folder, FASTEST)
     alone = rows(folder, "overfitting")
     train(folder, FASTEST)
-    train(folder, {**FASTEST, "lightgbm": {"num_leaves": 4}})
+    done = train(folder, {**FASTEST, "lightgbm": {"num_leaves": 4}})
+    assert "Configurations tried so far: 2." in done.stdout
+    assert "backtest overfitting among 2 trials" in done.stdout
     refused = {**FASTEST, "lightgbm": {"num_leaves": -3}}
     done = train(folder, refused, check=False)
     assert done.exit_code == 1 and "LightGBM refused" in done.stderr
@@ -161,6 +164,15 @@ def test_what_cannot_be_read_is_a_failure_and_a_killed_trial_stays_started(tmp_p
     assert [t["status"] for t in trials] == ["started", "failed"]
     assert trials[0]["finished_at"] is None and "lacks signal" in trials[1]["error"]
     assert rows(folder, "overfitting") == []
+
+
+def test_what_is_said_of_luck():
+    row = {"n_trials": 3, "sharpe": 0.5, "sharpe_expected_maximum": 0.25, "deflated_sharpe": 0.9,
+           "pbo": None}  # fmt: skip
+    assert "probability 0.90." in luck_line(row) and "backtest" not in luck_line(row)
+    assert luck_line(row | {"deflated_sharpe": None}).endswith("show 0.25.")
+    assert "0.40" in luck_line(row | {"pbo": 0.4, "pbo_trials": 2})
+    assert luck_line(None).startswith("Too few")
 
 
 def test_a_configuration_is_parameters_features_and_label():

@@ -133,6 +133,7 @@ def test_the_best_parameters_can_be_trained_with(tuned):
     if choices:
         assert written["lightgbm"]["lambda_l2"] == choices["lightgbm.lambda_l2"]
     assert written["folds"] == OVERLAY["folds"]
+    assert f"Of trial {best['number']}: Configurations tried so far: 5." in second.stdout
     assert f"is trial {best['number']}" in second.stdout and "best.yml" in second.stdout
     done = asxw(project, "train", config="best.yml")
     assert done.exit_code == 0, done.output
