@@ -104,19 +104,24 @@ audit: $(VENV)/.test ## Prove that nothing looks ahead, on the sample and both e
 	rm -f target/audit/warehouse.duckdb*
 	export ASXW_DUCKDB_PATH=$(CURDIR)/target/audit/warehouse.duckdb
 	asxw sample-market target/audit/sample --symbols 60 --sessions 420 > /dev/null
-	for ASXW_TARGET in duckdb postgres; do
-		export ASXW_TARGET DBT_TARGET_PATH=$(CURDIR)/target/audit/$$ASXW_TARGET
-		if [ $$ASXW_TARGET = postgres ]; then eval "$$(asxw postgres start --database asx_warehouse_audit)"; fi
+	build_and_replay() {
+		export ASXW_TARGET=$$1 DBT_TARGET_PATH=$(CURDIR)/target/audit/$$1
 		asxw load target/audit/sample --layout sample > /dev/null
 		dbt --quiet build --exclude-resource-type unit_test
-		if [ $$ASXW_TARGET = duckdb ]; then asxw audit static; fi
-		asxw audit replay --count 3
-	done
-	asxw --target duckdb audit invariance
-	asxw --target duckdb audit mutations
+		asxw audit replay --count 3 --out target/audit/$$1/differences.csv
+	}
+	# another sample is another database; the DuckDB file was removed
+	sample=$$($(BIN)/python -c "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest()[:8])" target/audit/sample/manifest.json)
+	eval "$$(asxw postgres start --database asx_warehouse_audit_$$sample)"
+	(build_and_replay duckdb; asxw audit static; asxw audit invariance) & on_duckdb=$$!
+	(build_and_replay postgres; asxw --target duckdb audit mutations) & on_postgres=$$!
+	failed=0
+	wait $$on_duckdb || failed=1
+	wait $$on_postgres || failed=1
 	asxw --target duckdb audit collect postgres
 	asxw --target duckdb audit list
 	if [ -f warehouse.duckdb ]; then env -u ASXW_DUCKDB_PATH asxw --target duckdb audit collect $$ASXW_DUCKDB_PATH; fi
+	exit $$failed
 
 lock: ## Compile the locks again (needs uv)
 	@mkdir -p target

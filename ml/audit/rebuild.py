@@ -93,7 +93,7 @@ def drop(warehouse: Warehouse, prefix: str) -> None:
         raise ValueError(f"{prefix} is not the prefix of an as-of build.")
     schemas = warehouse.read_rows(
         "select distinct schema_name from information_schema.schemata "
-        "where substr(schema_name, 1, ?) = ?",
+        "where left(cast(schema_name as text), cast(? as integer)) = ?",
         (len(prefix), prefix),
     )
     for (schema,) in schemas:

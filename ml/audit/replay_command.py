@@ -16,8 +16,9 @@ from ml.audit.record import AuditResult, now, record_when_free
 from ml.audit.replay import SESSIONS, Place, audit_result, outcome_text, replay
 from ml.errors import AsxwError
 from ml.manifest import manifest_file, project_models
-from ml.warehouse import open_warehouse, project_vars, read_target
+from ml.warehouse import open_when_free, project_vars, read_target
 
+_WAIT_SECONDS = 600.0
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -99,7 +100,7 @@ def replay_command(
         variables={k: laid_over[k] for k in {*given, "schema_prefix", "raw_schema", "market"}},
         models=models,
         folder=project_dir / os.environ.get("DBT_TARGET_PATH", "target") / "as_of",
-        open_warehouse=lambda: open_warehouse(project_dir, target),
+        open_warehouse=lambda: open_when_free(project_dir, target, _WAIT_SECONDS, _say),
     )
     times = _times(dates)
     if not times:

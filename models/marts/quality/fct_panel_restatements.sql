@@ -40,7 +40,10 @@ followed as (
 changes as (
 
     select * from followed
-    where previous_seen_at is not null
+    where
+        previous_seen_at is not null
+        -- new code that leaves the rows as they are is no change
+        and (content_checksum != previous_checksum or panel_rows != previous_panel_rows)
 
 ),
 
