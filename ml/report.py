@@ -35,6 +35,7 @@ PREDICTOR_TITLES = {
 _ROLLING = 63
 _TOP_FEATURES = 15
 _LISTED_FEATURES = 12
+_SHOWN_SHARES = 5
 _MOST_BREAKS = 12
 
 Row = dict[str, Any]
@@ -534,6 +535,30 @@ def _overfitting(source: Source) -> Row | None:
     return found[0] if found else None
 
 
+def _signals_and_why(source: Source) -> list[Row]:
+    """The shares with the highest and the lowest expected return of the latest score, with reasons.
+
+    Empty where the run has not scored, or without reasons.
+    """
+    if not source.warehouse.has_table(source.marts, "fct_signal_reasons"):
+        return []
+    found = source.of_run(
+        "select symbol, trade_date, signal, probability_up, expected_return, reason "
+        "from {marts}.fct_signal_reasons where run_id = ? and is_latest "
+        "and head = 'regressor' and part = 'feature' and place <= 2 "
+        "order by expected_return desc, symbol, place"
+    )
+    by_symbol: dict[str, Row] = {}
+    for row in found:
+        # the column says whose effect it is
+        words = row["reason"].replace(" the expected return", "")
+        by_symbol.setdefault(row["symbol"], {**row, "why": []})["why"].append(words)
+    shares = list(by_symbol.values())
+    if len(shares) <= 2 * _SHOWN_SHARES:
+        return shares
+    return [*shares[:_SHOWN_SHARES], *shares[-_SHOWN_SHARES:]]
+
+
 def _audits(source: Source, commit: str | None) -> list[Row]:
     """The newest audit of each layer, engine and data, those of the run's own commit marked."""
     if not source.warehouse.has_table(source.marts, "fct_audits"):
@@ -608,6 +633,7 @@ def run_facts(source: Source, market: str) -> dict[str, Any]:
         "fold_rows": _fold_rows(metrics, folds),
         "important": importance.listed(),
         "agreement": {m: importance.agreement(m) for m in ("gain", "permutation")},
+        "scored": _signals_and_why(source),
         "overfitting": _overfitting(source),
         "audits": _audits(source, run["git_commit"]),
         "liquid": liquid,

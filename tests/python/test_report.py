@@ -59,15 +59,29 @@ from (values (1, 'static', null), (2, 'replay', null), (3, 'ladder', 'elsewhere'
     as given (n, layer, whose)
 """
 
+# twelve shares of a score, three reasons each
+REASONS = """
+insert into marts.fct_signal_reasons by name
+select
+    (select run_id from ml.runs) as run_id, 'SH' || lpad(i::text, 2, '0') as symbol,
+    date '2026-06-04' as trade_date, 'regressor' as head, place, 'feature' as part,
+    'vol_60' as feature, 'reason ' || place || ': lowers the expected return' as reason,
+    'STRONG_BUY' as signal, 0.625 as probability_up, (12 - i) / 100.0 as expected_return,
+    0.0 as contribution, true as is_latest
+from range(12) as shares (i), range(1, 4) as places (place)
+"""
+
 
 @pytest.fixture(scope="module")
 def page(built_market: Warehouse) -> str:
     path = built_market.folder / "report.html"
     built_market.execute(AUDITS)
+    built_market.execute(REASONS)
     try:
         done = built_market.run("asxw", "report", "--out", str(path))
     finally:
         built_market.execute("delete from marts.fct_audits where audit_id in ('a1', 'a2', 'a3')")
+        built_market.execute("delete from marts.fct_signal_reasons where symbol like 'SH%'")
     assert str(path) in done.stdout
     return path.read_text(encoding="utf-8")
 
@@ -164,6 +178,13 @@ def test_luck_and_audits_stand_on_the_page(page, built_market):
         "replay asx, duckdb FAILED 1,234 1 2026-06-05 commit feedbee"
     ]
     assert not rows_of(page, "ladder")  # it is about another run
+
+
+def test_the_latest_scores_come_with_their_reasons(page):
+    (best,) = rows_of(page, "SH00")
+    assert best == "SH00 strong buy 12.0 % 62.5 % reason 1: lowers; reason 2: lowers"
+    shown = [n for n in range(12) if rows_of(page, f"SH{n:02d}")]
+    assert shown == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
 
 
 def test_the_model_card_says_what_the_run_reached(built_market, tmp_path):
