@@ -56,6 +56,8 @@ def test_a_patch_that_fits_no_more_is_an_error(copy: Copy) -> None:
 def test_the_static_layer_sees_leaks_in_sql(copy: Copy, built_market: Warehouse) -> None:
     """All of them in one copy, as each is in models of its own: one compilation instead of six."""
     shutil.copytree(built_market.folder / "target", copy.folder / "target")
+    # the same connection, so that dbt need not parse the whole project again
+    copy.warehouse = built_market.folder / "warehouse.duckdb"
     assert static_layer(copy, []) == ""
     written = [m for m in MUTATIONS.values() if m.kind == SQL and m.name not in UNSEEN_BY_STATIC]
     for mutation in written:
