@@ -122,7 +122,9 @@ def _trees(booster: lgb.Booster) -> Iterator[_Tree]:
 
     They follow numeric splits that do not treat 0 as missing, and up to 64 leaves.
     """
-    for part in booster.model_to_string().split("\nTree=")[1:]:
+    # what comes after the trees has lines of the same form, one per feature
+    text = booster.model_to_string().split("\nend of trees")[0]
+    for part in text.split("\nTree=")[1:]:
         lines = dict(line.split("=", 1) for line in part.splitlines()[1:] if "=" in line)
         values = _numbers(lines, "leaf_value", float).astype(np.float64)
         if len(values) == 1:

@@ -63,6 +63,13 @@ def test_scores_are_those_of_the_booster(parameters):
     assert np.abs(changed[STRONG] - plain).max() > 0.05
 
 
+def test_a_booster_that_found_nothing_is_worth_nothing():
+    session, values, up = make_rows()
+    booster = fit(values, up, min_data_in_leaf=ROWS)
+    found = permutation_importance(booster, values, session, up, least=20, seed=1)
+    assert found.auc == 0.5 and not found.auc_loss.any()
+
+
 def test_an_exchange_stays_within_the_session():
     session = np.repeat([4, 7, 9], [5, 30, 1])
     order = exchange_within(session, np.random.default_rng(0))
