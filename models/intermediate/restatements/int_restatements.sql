@@ -1,6 +1,6 @@
 {#
   Every value of the past that was changed after it had been known: bars corrected, figures of a
-  report restated, capital changes that became known after they took effect. A figure that a later
+  report restated, macro releases revised, capital changes that became known after they took effect. A figure that a later
   version leaves out or adds is a change as well.
 #}
 {% set quotes = ['open', 'high', 'low', 'close', 'volume', 'adj_close'] %}
@@ -19,6 +19,12 @@ with price_versions as (
 fundamentals as (
 
     select * from {{ ref('stg_fundamentals') }}
+
+),
+
+macro as (
+
+    select * from {{ ref('stg_macro') }}
 
 ),
 
@@ -69,6 +75,24 @@ followed_reports as (
 
 ),
 
+followed_releases as (
+
+    select
+        series_id,
+        reference_date,
+        available_at,
+        value,
+        lag(value) over by_knowledge as previous_value,
+        lag(available_at) over by_knowledge as previous_available_at
+    from macro
+    window
+        by_knowledge as (
+            partition by series_id, reference_date
+            order by available_at
+        )
+
+),
+
 changes as (
 
     {% for name in quotes -%}
@@ -105,6 +129,21 @@ changes as (
         union all
 
     {% endfor -%}
+    select
+        'macro' as dataset,
+        series_id as symbol,
+        reference_date as dated_on,
+        'day' as period_type,
+        'value' as column_name,
+        previous_available_at,
+        available_at,
+        previous_value,
+        value as new_value
+    from followed_releases
+    where previous_available_at is not null
+
+    union all
+
     select
         'corporate_actions' as dataset,
         symbol,
