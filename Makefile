@@ -113,7 +113,7 @@ audit: $(VENV)/.test ## Prove that nothing looks ahead, on the sample and both e
 	# another sample is another database; the DuckDB file was removed
 	sample=$$($(BIN)/python -c "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest()[:8])" target/audit/sample/manifest.json)
 	eval "$$(asxw postgres start --database asx_warehouse_audit_$$sample)"
-	(build_and_replay duckdb; asxw audit static; asxw audit invariance) & on_duckdb=$$!
+	(build_and_replay duckdb; asxw audit static; asxw audit invariance; asxw audit ladder --name sample --trees 30 --stride 3) & on_duckdb=$$!
 	(build_and_replay postgres; asxw --target duckdb audit mutations) & on_postgres=$$!
 	failed=0
 	wait $$on_duckdb || failed=1

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ml.config import ModelConfig
 from ml.contract import Table
-from ml.dataset import floats, matrix_of, require_columns, table_columns
+from ml.dataset import floats, matrix_of, quoted, require_columns, table_columns
 from ml.errors import AsxwError
 from ml.evaluation import pooled_auc, session_auc, session_ranks
 from ml.intervals import mean_interval
@@ -33,7 +33,6 @@ Split = tuple[Indices, Indices]
 
 SYMBOL_ORDER, SHUFFLED, UNPURGED, PURGED = "symbol order", "shuffled", "unpurged", "purged"
 LABELS = "int_labels"
-LATEST = "fct_fundamentals_latest"
 _NEVER = np.iinfo(np.int64).max
 _LIGHTGBM: dict[str, Any] = {
     "objective": "binary",
@@ -90,7 +89,7 @@ class Rows:
     features: tuple[str, ...]
     context: tuple[str, ...]
     latest: dict[str, Floats]
-    """What the latest report says today, for the features that have such a value (n,)."""
+    """The newest value of each fundamental of the symbol, whatever the session of the row (n,)."""
 
     def matrix(self, rung: Rung, rows: Indices) -> Floats:
         """What a rung's model sees of some rows (len(rows), columns)."""
@@ -119,7 +118,11 @@ class Judged:
 
 
 def read_rows(
-    warehouse: Warehouse, manifest: ProjectManifest, config: ModelConfig, stride: int
+    warehouse: Warehouse,
+    manifest: ProjectManifest,
+    config: ModelConfig,
+    stride: int,
+    symbol_stride: int = 1,
 ) -> Rows:
     """Rows before the sealed holdout; a label whose end lies behind its beginning is unknown.
 
@@ -128,39 +131,43 @@ def read_rows(
         manifest: where the tables are, and the columns' roles.
         config: length of the holdout.
         stride: every so-manyth session is read.
+        symbol_stride: every so-manyth symbol of the alphabet is kept.
 
     Raises:
         AsxwError: a table or a column is missing, or there are no rows.
     """
-    daily, schema = manifest.features_daily, manifest.panel.schema
-    labels, latest = Relation(schema, LABELS), Relation(daily.schema, LATEST)
+    daily, labels = manifest.features_daily, Relation(manifest.panel.schema, LABELS)
     learned = manifest.features(config.features)
     context = tuple(c.name for c in manifest.columns if c.role == "context")
     present = table_columns(warehouse, daily)
     require_columns(present, [*learned, *context], daily, "features in dbt's manifest")
     fundamental = {c.name for c in manifest.columns if c.family == "fundamental"}
-    reported = table_columns(warehouse, latest)
-    todays = [n for n in learned if n in fundamental and n in reported]
+    todays = [name for name in learned if name in fundamental]
     last = warehouse.read_rows(f"select max(session_idx) from {daily.sql}")[0][0]
     if last is None:
         raise AsxwError(f"{daily.sql} is empty: load prices and run `dbt build`.")
     end = int(last) - config.folds.holdout
     columns = ", ".join(f'd."{c}"' for c in (*learned, *context))
     asked = "".join(f', r."{c}" as "latest_{c}"' for c in todays)
+    newest = quoted(("symbol", *todays))
     rows = warehouse.read_arrow(
         f"select d.symbol, d.session_idx, l.label_end_idx, l.return_1m_fwd_sign, "
         f"{columns}{asked} from {daily.sql} as d left join {labels.sql} as l "
         "on d.security_id = l.security_id and d.session_idx = l.session_idx "
-        f"left join {latest.sql} as r on d.symbol = r.symbol "
+        f"left join (select distinct on (symbol) {newest} from {daily.sql} "
+        "order by symbol, session_idx desc) as r on d.symbol = r.symbol "
         "where d.is_traded and d.is_in_universe and d.session_idx <= ? "
         'and d.session_idx % ? = 0 order by d.session_idx, d.symbol collate "C"',
         (end, stride),
     )
     if rows.num_rows == 0:
         raise AsxwError(f"{daily.sql} has no rows before the holdout: load more history.")
+    _, symbol = np.unique(rows.column("symbol").to_numpy(zero_copy_only=False), return_inverse=True)
+    if symbol_stride > 1:
+        kept = symbol % symbol_stride == 0
+        rows, symbol = rows.filter(pa.array(kept)), symbol[kept]
     label_end, up = floats(rows.column("label_end_idx")), floats(rows.column("return_1m_fwd_sign"))
     up = np.where(label_end > end, np.nan, up)
-    _, symbol = np.unique(rows.column("symbol").to_numpy(zero_copy_only=False), return_inverse=True)
     return Rows(
         symbol=symbol.astype(np.int64),
         session=floats(rows.column("session_idx")).astype(np.int64),
@@ -293,7 +300,13 @@ def climb(
 
 
 def ladder_rows(
-    market: str, judged: Sequence[Judged], *, trees: int, stride: int, git_commit: str | None
+    market: str,
+    judged: Sequence[Judged],
+    *,
+    trees: int,
+    stride: int,
+    git_commit: str | None,
+    symbol_stride: int = 1,
 ) -> pa.Table:
     """Rows of ml.protocol_ladder but for created_at."""
 
@@ -320,6 +333,7 @@ def ladder_rows(
                 "n_folds": j.folds,
                 "trees": trees,
                 "session_stride": stride,
+                "symbol_stride": symbol_stride,
                 "git_commit": git_commit,
             }
             for number, j in enumerate(judged, start=1)

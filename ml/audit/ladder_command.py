@@ -61,6 +61,7 @@ def _ladders(warehouse: Warehouse, schema: str) -> list[dict[str, Any]]:
 @click.option("--trees", default=100, show_default=True, help="Trees of every model.")
 @click.option("--blocks", default=5, show_default=True, help="Test blocks of every protocol.")
 @click.option("--stride", default=1, show_default=True, help="Use every so-manyth session.")
+@click.option("--symbol-stride", default=1, show_default=True, help="And every so-manyth symbol.")
 @click.option("--vars", "variables", default=None, help="Variables of dbt, as for dbt build.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), default=None)
 @click.option(
@@ -83,6 +84,7 @@ def ladder_command(
     trees: int,
     blocks: int,
     stride: int,
+    symbol_stride: int,
     variables: str | None,
     config_file: Path | None,
     picture: Path | None,
@@ -96,10 +98,15 @@ def ladder_command(
     market = name or str(project_vars(project_dir)["market"])
     schema = described.results_schema
     with open_warehouse(project_dir, target, read_only=True) as warehouse:
-        rows = read_rows(warehouse, described, config, stride)
+        rows = read_rows(warehouse, described, config, stride, symbol_stride)
     judged = climb(rows, config, trees=trees, blocks=blocks, report=click.echo)
     table = ladder_rows(
-        market, judged, trees=trees, stride=stride, git_commit=git_commit(project_dir)
+        market,
+        judged,
+        trees=trees,
+        stride=stride,
+        git_commit=git_commit(project_dir),
+        symbol_stride=symbol_stride,
     )
     contract = read_contract(project_dir, "ml")
     write_when_free(

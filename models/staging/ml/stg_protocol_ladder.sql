@@ -22,6 +22,7 @@ select
     n_folds,
     trees,
     session_stride,
+    symbol_stride,
     git_commit,
     created_at
 from protocol_ladder
