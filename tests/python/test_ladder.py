@@ -66,9 +66,9 @@ def judged(rows):
 def test_mistakes_score_on_noise_and_the_honest_protocol_does_not(judged):
     by_name = {j.rung.name: j for j in judged}
     assert by_name["naive"].auc > by_name["fundamentals as known"].auc + 0.03
-    assert by_name["shuffled k-fold"].auc > 0.7
+    assert by_name["shuffled k-fold"].auc > 0.6
     honest = judged[-1]
-    assert honest.rung.name == "honest" and abs(honest.auc - 0.5) < 0.04
+    assert honest.rung.name == "honest" and honest.auc < 0.53
     assert honest.session_auc_low < 0.5 < honest.session_auc_high
 
 
