@@ -21,6 +21,7 @@ from ml.text_table import text_table
 from ml.warehouse import Warehouse
 
 RULES_FILE = Path(__file__).parents[1] / "as_of.yml"
+TRADED = "int_traded_prices"
 ROWS, LATEST, APART = "rows", "latest", "apart"
 MISSING, EXTRA = "(row not in the as-of build)", "(row not in the full build)"
 EXAMPLES = 3
@@ -51,9 +52,10 @@ class Moment:
     last_date: date
     last_idx: int
 
-    def fill(self, condition: str) -> str:
-        """A rule's condition with the moment's values as SQL literals."""
+    def fill(self, condition: str, traded: str = "") -> str:
+        """A rule's condition with the moment's values as SQL literals, and a table's name."""
         return condition.format(
+            traded=traded,
             as_of=f"timestamp '{self.as_of.isoformat(sep=' ')}'",
             last_date=f"date '{self.last_date.isoformat()}'",
             last_idx=self.last_idx,
@@ -255,7 +257,8 @@ class _Pair:
             )
         self.types = types[1]
         self.compared = [c for c in self.types if c not in (*rule.key, *rule.except_)]
-        condition = at.fill(rule.rows) if rule.rows else "true"
+        traded = full[TRADED].relation.sql if TRADED in full else ""
+        condition = at.fill(rule.rows, traded) if rule.rows else "true"
         latest = f"trade_date = date '{at.last_date.isoformat()}'"
         once = at.fill(rule.once)
         self.sides = (
