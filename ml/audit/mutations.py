@@ -305,7 +305,18 @@ def python_test_layer(copy: Copy, _: Sequence[str]) -> str:
     """
     if importlib.util.find_spec("pytest") is None:
         raise AsxwError("The layer of Python tests needs pytest: install the extra `dev`.")
-    options = ("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-o", "addopts=", "--no-cov")
+    # plain: pytest's diff of two long lists takes minutes where the variable CI is set
+    options = (
+        "-q",
+        "-x",
+        "--assert=plain",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "--no-cov",
+    )
     done = copy.run("-m", "pytest", *PYTHON_TESTS_RUN, *options, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if failed:
