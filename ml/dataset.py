@@ -74,20 +74,7 @@ class Panel:
             **{name: values[where] for name, values in self.extra.items()},
         }
         values = self.matrix(rows, np.arange(len(self.features)))
-        hashed = columns | {f: values[:, j] for j, f in enumerate(self.features)}
-        return Panel(
-            symbol=symbol,
-            trade_date=columns["trade_date"],  # type: ignore[arg-type]
-            session_idx=columns["session_idx"],  # type: ignore[arg-type]
-            label_end_date=columns["label_end_date"],  # type: ignore[arg-type]
-            label_end_idx=columns["label_end_idx"],  # type: ignore[arg-type]
-            returns=columns["return_1m_fwd"],  # type: ignore[arg-type]
-            up=columns["return_1m_fwd_sign"],  # type: ignore[arg-type]
-            features=self.features,
-            values=values,
-            extra={name: columns[name] for name in self.extra},  # type: ignore[misc]
-            checksum=panel_checksum(symbol, hashed),
-        )
+        return _panel_of(columns, symbol, self.features, values, list(self.extra))
 
     def matrix(self, rows: Mask, kept: Indices) -> Floats:
         """Values (rows, kept) as a fresh array with contiguous columns."""
@@ -202,6 +189,30 @@ def panel_checksum(symbol: pa.DictionaryArray, columns: dict[str, npt.NDArray[np
     return digest.hexdigest()
 
 
+def _panel_of(
+    columns: dict[str, npt.NDArray[np.generic]],
+    symbol: pa.DictionaryArray,
+    features: tuple[str, ...],
+    values: Floats,
+    extra_names: Sequence[str],
+) -> Panel:
+    """A panel of named columns (n,), their symbols and features (n, p), with its checksum."""
+    hashed = columns | {f: values[:, j] for j, f in enumerate(features)}
+    return Panel(
+        symbol=symbol,
+        trade_date=columns["trade_date"],  # type: ignore[arg-type]
+        session_idx=columns["session_idx"],  # type: ignore[arg-type]
+        label_end_date=columns["label_end_date"],  # type: ignore[arg-type]
+        label_end_idx=columns["label_end_idx"],  # type: ignore[arg-type]
+        returns=columns["return_1m_fwd"],  # type: ignore[arg-type]
+        up=columns["return_1m_fwd_sign"],  # type: ignore[arg-type]
+        features=features,
+        values=values,
+        extra={name: columns[name] for name in extra_names},  # type: ignore[misc]
+        checksum=panel_checksum(symbol, hashed),
+    )
+
+
 def read_panel(
     warehouse: Warehouse,
     relation: Relation,
@@ -271,20 +282,7 @@ def read_panel(
     symbol = _sorted_dictionary(rows.column("symbol"))
     values = matrix_of(rows, features)
     del rows
-    hashed = columns | {f: values[:, j] for j, f in enumerate(features)}
-    return Panel(
-        symbol=symbol,
-        trade_date=columns["trade_date"],  # type: ignore[arg-type]
-        session_idx=columns["session_idx"],  # type: ignore[arg-type]
-        label_end_date=columns["label_end_date"],  # type: ignore[arg-type]
-        label_end_idx=columns["label_end_idx"],  # type: ignore[arg-type]
-        returns=columns["return_1m_fwd"],  # type: ignore[arg-type]
-        up=columns["return_1m_fwd_sign"],  # type: ignore[arg-type]
-        features=tuple(features),
-        values=values,
-        extra={name: columns[name] for name in extra_names},  # type: ignore[misc]
-        checksum=panel_checksum(symbol, hashed),
-    )
+    return _panel_of(columns, symbol, tuple(features), values, extra_names)
 
 
 def latest_session(warehouse: Warehouse, relation: Relation) -> tuple[int, date]:

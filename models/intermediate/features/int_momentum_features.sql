@@ -7,6 +7,8 @@
     'loss_adjusted': {'frames': [14], 'magnitude': 30},
 } %}
 {% set close_sums = {'close_adjusted': sums['close_adjusted']} %}
+{#- the close before is what the return grew from, which saves a pass over the windows #}
+{% set change_adjusted = 'close * capital_factor - close * capital_factor / (1 + return_1d)' %}
 
 with daily_grid as (
 
@@ -27,33 +29,12 @@ adjusted as (
         close,
         capital_factor,
         close * capital_factor as close_adjusted,
-        -- the close before is what the return grew from, which saves a pass over the windows
-        close * capital_factor - close * capital_factor / (1 + return_1d) as change_adjusted,
+        greatest({{ change_adjusted }}, 0) as gain_adjusted,
+        greatest(-({{ change_adjusted }}), 0) as loss_adjusted,
         -- a quote the vendor lacks makes the window's range infinite, which is recognised below
         coalesce(high * capital_factor, cast('infinity' as double precision)) as high_adjusted,
         coalesce(low * capital_factor, cast('-infinity' as double precision)) as low_adjusted
     from daily_grid
-
-),
-
-moved as (
-
-    select
-        spell_key,
-        session_idx,
-        spell_session,
-        traded_sessions,
-        sessions_since_break,
-        return_1d,
-        open,
-        close,
-        capital_factor,
-        close_adjusted,
-        high_adjusted,
-        low_adjusted,
-        greatest(change_adjusted, 0) as gain_adjusted,
-        greatest(-change_adjusted, 0) as loss_adjusted
-    from adjusted
 
 ),
 
@@ -79,7 +60,7 @@ rolled as (
         {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
         {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14
     from
-        {{ with_rolling('moved', sums, [highest_close, highest_high, lowest_low]) }}
+        {{ with_rolling('adjusted', sums, [highest_close, highest_high, lowest_low]) }}
     window
         in_spell as (partition by spell_key order by session_idx),
         last_14 as (
