@@ -9,8 +9,8 @@ from pathlib import Path
 
 import postgres_fixture
 import pytest
-from built_market import Warehouse, build_market
-from built_warehouse import build
+from built_market import build_market
+from built_warehouse import Warehouse, build
 
 from ml.postgres_server import PostgresServer
 

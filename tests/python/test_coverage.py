@@ -8,7 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 import yaml
-from built_warehouse import build, run
+from built_warehouse import Warehouse, build
 from conftest import PROJECT
 
 from ml.config import read_config
@@ -50,7 +50,8 @@ def poor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A market of 230 sessions whose sources are absent, late, over early or full of holes."""
     folder = tmp_path_factory.mktemp("poor")
     market = folder / "market"
-    run(["asxw", "sample-market", "--symbols", "20", "--sessions", "230", str(market)], {})
+    size = ("--symbols", "20", "--sessions", "230")
+    Warehouse(folder).run("asxw", "sample-market", *size, str(market))
     days = pd.to_datetime(
         pd.Series(pd.read_parquet(market / "prices.parquet")["trade_date"].unique())
     )

@@ -10,7 +10,6 @@ nothing; no column has a value of interest there. Keys, flags, states and NULLs 
 from __future__ import annotations
 
 import datetime as dt
-import os
 from pathlib import Path
 
 import duckdb
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from built_warehouse import build, run
+from built_warehouse import Warehouse, build
 from conftest import PROJECT
 from independent_features import (
     LABELS,
@@ -252,7 +251,7 @@ def sample_warehouse(
     """A warehouse of a small invented market, as it comes and with every trouble in it."""
     folder = tmp_path_factory.mktemp(request.param)
     size = ["--symbols", str(SAMPLE_SYMBOLS), "--sessions", str(SAMPLE_SESSIONS)]
-    run(["asxw", "sample-market", *size, str(folder / "market")], dict(os.environ))
+    Warehouse(folder).run("asxw", "sample-market", *size, str(folder / "market"))
     if request.param == "stressed":
         stress(folder / "market")
     return build(folder, folder / "market", "sample")

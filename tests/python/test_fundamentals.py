@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from built_warehouse import NO_TESTS, Warehouse
 
-PROJECT = Path(__file__).parents[2]
-DBT = str(Path(sys.executable).with_name("dbt"))
-ASXW = str(Path(sys.executable).with_name("asxw"))
-NO_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-BUILD = ("--quiet", "build", *NO_TESTS, "--select")
-
-
-def call(folder: Path, *command: str) -> None:
-    environment = {
-        **{k: v for k, v in os.environ.items() if k not in ("DBT_PROFILES_DIR", "ASXW_TARGET")},
-        "ASXW_DUCKDB_PATH": str(folder / "warehouse.duckdb"),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "logs"),
-    }
-    done = subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def rows(folder: Path, sql: str) -> list[tuple]:
-    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
+BUILD = ("dbt", "--quiet", "build", *NO_TESTS, "--select")
 
 
 # --- publications ---------------------------------------------------------------------------------
@@ -62,10 +37,10 @@ REPORTS = [
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("fundamentals")
-    files = folder / "market"
-    call(folder, ASXW, "sample-market", str(files), "--symbols", "5", "--sessions", "60")
+def market(tmp_path_factory) -> Warehouse:
+    built = Warehouse(tmp_path_factory.mktemp("fundamentals"))
+    files = built.folder / "market"
+    built.run("asxw", "sample-market", str(files), "--symbols", "5", "--sessions", "60")
     traded = duckdb.sql(
         f"select symbol from '{files}/prices.parquet' group by symbol "
         "having count(*) = (select max(n) from (select count(*) as n "
@@ -80,18 +55,17 @@ def market(tmp_path_factory) -> Path:
     table["available_at"] = [r[3] and dt.datetime.fromisoformat(r[3]) for r in REPORTS]
     table["eps"] = [r[5] for r in REPORTS]
     pq.write_table(pa.table(table, schema=schema), files / "fundamentals.parquet")
-    call(folder, ASXW, "load", str(files), "--layout", "sample")
+    built.run("asxw", "load", str(files), "--layout", "sample")
     variables = "{fundamental_max_age_days: 250}"
-    call(folder, DBT, *BUILD, "+int_fundamental_daily", "--vars", variables)
-    (folder / "names.json").write_text(json.dumps(names))
-    return folder
+    built.run(*BUILD, "+int_fundamental_daily", "--vars", variables)
+    (built.folder / "names.json").write_text(json.dumps(names))
+    return built
 
 
-def history(folder: Path, name: str) -> list[tuple]:
+def history(market: Warehouse, name: str) -> list[tuple]:
     """First session of each stretch with the same report and eps."""
-    symbol = json.loads((folder / "names.json").read_text())[name]
-    found = rows(
-        folder,
+    symbol = json.loads((market.folder / "names.json").read_text())[name]
+    found = market.rows(
         f"""select g.trade_date, f.fund_period_end, f.eps, f.fund_age_days
         from intermediate.int_fundamental_daily f
         join intermediate.int_daily_grid g using (spell_key, session_idx)
@@ -118,10 +92,9 @@ def test_a_row_has_what_was_known_at_its_decision_time(market):
 
 @pytest.mark.slow
 def test_nothing_before_the_first_report_and_an_assumed_time(market):
-    first = rows(market, "select min(trade_date) from intermediate.int_daily_grid")[0][0]
+    first = market.rows("select min(trade_date) from intermediate.int_daily_grid")[0][0]
     assert history(market, "BBB") == [(str(first), None, None), ("2026-04-16", "2026-01-31", 2.0)]
-    assert rows(
-        market,
+    assert market.rows(
         "select available_at, available_at_assumed from raw.fundamentals "
         "where available_at_assumed",
     ) == [(dt.datetime(2026, 4, 16), True)]
@@ -135,7 +108,7 @@ def test_a_late_filing_counts_from_its_filing(market):
 @pytest.mark.slow
 def test_a_report_that_is_too_old_says_nothing(market):
     variables = "{fundamental_max_age_days: 205}"
-    call(market, DBT, *BUILD, "int_fundamental_daily", "--vars", variables)
+    market.run(*BUILD, "int_fundamental_daily", "--vars", variables)
     assert history(market, "AAA")[:3] == [
         (history(market, "AAA")[0][0], "2025-06-30", 1.0),
         ("2026-03-26", None, None),  # 206 days after 1 September
@@ -148,8 +121,7 @@ def test_a_report_that_is_too_old_says_nothing(market):
 
 @pytest.mark.slow
 def test_training_reads_no_latest_table(market):
-    call(market, DBT, "--quiet", "parse")
-    manifest = json.loads((market / "target" / "manifest.json").read_text())
+    manifest = json.loads((market.target / "manifest.json").read_text())
     seen: set[str] = set()
     open_nodes = ["model.asx_warehouse.int_training_panel"]
     while open_nodes:
@@ -169,9 +141,9 @@ SNAPSHOT = (
 )
 
 
-def deliver(folder: Path, *states: tuple[str, float | None, str | None]) -> None:
+def deliver(warehouse: Warehouse, *states: tuple[str, float | None, str | None]) -> None:
     """What the vendor has now: symbol, eps and end of the period."""
-    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+    with duckdb.connect(str(warehouse.path)) as connection:
         connection.execute("delete from raw.fundamentals_current")
         for symbol, eps, end in states:
             connection.execute(
@@ -180,18 +152,20 @@ def deliver(folder: Path, *states: tuple[str, float | None, str | None]) -> None
                 [symbol, eps, end],
             )
     variables = "{fundamentals_source: snapshot}"
-    call(folder, DBT, *BUILD, *SNAPSHOT, "--vars", variables)
+    warehouse.run(*BUILD, *SNAPSHOT, "--vars", variables)
 
 
 @pytest.mark.slow
 def test_a_snapshot_keeps_the_history_a_vendor_does_not(tmp_path):
-    call(tmp_path, DBT, *BUILD, "stg_symbol_changes")
+    warehouse = Warehouse(tmp_path)
+    warehouse.run(*BUILD, "stg_symbol_changes")
     before = dt.datetime.now(dt.UTC)
-    deliver(tmp_path, ("AAA.AX", 1.0, "2025-12-31"), ("BBB", 2.0, None), ("CCC", 4.0, "2025-12-31"))
-    deliver(tmp_path, ("AAA.AX", 1.5, "2025-12-31"), ("CCC", 4.0, "2025-12-31"))
+    deliver(
+        warehouse, ("AAA.AX", 1.0, "2025-12-31"), ("BBB", 2.0, None), ("CCC", 4.0, "2025-12-31")
+    )
+    deliver(warehouse, ("AAA.AX", 1.5, "2025-12-31"), ("CCC", 4.0, "2025-12-31"))
     after = dt.datetime.now(dt.UTC)
-    versions = rows(
-        tmp_path,
+    versions = warehouse.rows(
         "select security_id, period_end, eps, valid_from, valid_to "
         "from intermediate.int_fundamentals_versions order by security_id, valid_from",
     )

@@ -8,7 +8,6 @@ each column; ASXW_REAL_US_WAREHOUSE names a warehouse of it that is built alread
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from built_warehouse import build, run
+from built_warehouse import Warehouse, build
 from conftest import PROJECT
 from independent_fundamentals import (
     ASX,
@@ -193,7 +192,7 @@ def invented(
     folder = tmp_path_factory.mktemp(name)
     market = folder / "market"
     size = ["--symbols", "100", "--sessions", "420"]
-    run(["asxw", "sample-market", *size, str(market)], dict(os.environ))
+    Warehouse(folder).run("asxw", "sample-market", *size, str(market))
     if name == "statements":
         stress(market)
     return (
@@ -293,7 +292,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     folder = tmp_path_factory.mktemp("cases")
     market = folder / "market"
     size = ["--symbols", "8", "--sessions", "100"]
-    run(["asxw", "sample-market", *size, str(market)], dict(os.environ))
+    Warehouse(folder).run("asxw", "sample-market", *size, str(market))
     bars = pd.read_parquet(market / "prices.parquet")
     days = pd.DatetimeIndex(np.sort(pd.to_datetime(bars["trade_date"]).unique()))
     made = []

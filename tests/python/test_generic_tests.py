@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import duckdb
 import pytest
+from built_warehouse import NO_TESTS, PROJECT, Warehouse
 
-PROJECT = Path(__file__).parents[2]
 GENERIC = PROJECT / "tests" / "generic"
 
 
@@ -241,29 +236,12 @@ CASES = {
 }
 
 
-def run_dbt(folder: Path, warehouse: Path, target: Path, *arguments: str) -> dict[str, dict]:
+def results_of(warehouse: Warehouse, *arguments: str) -> dict[str, dict]:
     """Runs dbt and returns the results of its tests by name."""
-    environment = {
-        **os.environ,
-        "ASXW_DUCKDB_PATH": str(warehouse),
-        "DBT_TARGET_PATH": str(target),
-        "DBT_LOG_PATH": str(target),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-    for name in ("DBT_PROFILES_DIR", "ASXW_TARGET"):
-        environment.pop(name, None)
-    dbt = Path(sys.executable).with_name("dbt")
-    done = subprocess.run(
-        [dbt, "--no-use-colors", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warehouse.run("dbt", *arguments, check=False)
     # 0: all green, 1: something failed; 2 is a broken project
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    results = json.loads((target / "run_results.json").read_text())["results"]
+    results = json.loads((warehouse.target / "run_results.json").read_text())["results"]
     errors = [result["message"] for result in results if result["status"] == "error"]
     assert not errors, errors
     return {
@@ -282,8 +260,7 @@ def generic_results(tmp_path_factory):
         "name: cases\nprofile: cases\nconfig-version: 2\nmodel-paths: [models]\n"
     )
     (folder / "profiles.yml").write_text(
-        "cases: {target: dev, outputs: {dev: {type: duckdb, path: "
-        "\"{{ env_var('ASXW_DUCKDB_PATH') }}\"}}}\n"
+        "cases: {target: dev, outputs: {dev: {type: duckdb, path: warehouse.duckdb}}}\n"
     )
     models = folder / "models"
     models.mkdir()
@@ -300,7 +277,7 @@ def generic_results(tmp_path_factory):
         described.append(model)
     # JSON is YAML
     (models / "models.yml").write_text(json.dumps({"version": 2, "models": described}))
-    return run_dbt(folder, folder / "cases.duckdb", folder / "target", "build")
+    return results_of(Warehouse(folder, project=folder), "build")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -378,30 +355,18 @@ TAMPER = """
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A small invented market, loaded and built; its tests, then those after the damage."""
-    folder = tmp_path_factory.mktemp("damage")
-    warehouse = folder / "warehouse.duckdb"
-    environment = {**os.environ, "ASXW_DUCKDB_PATH": str(warehouse)}
-    for name in ("DBT_PROFILES_DIR", "ASXW_TARGET"):
-        environment.pop(name, None)
-    asxw = str(Path(sys.executable).with_name("asxw"))
-    market = str(folder / "market")
-    for command in (
-        [asxw, "sample-market", market, "--symbols", "80", "--sessions", "330"],
-        [asxw, "load", market, "--layout", "sample"],
-    ):
-        subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True)
-    target = folder / "target"
-    build = ("build", "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-    run_dbt(PROJECT, warehouse, target, *build, *VARS)
-    healthy = run_dbt(PROJECT, warehouse, target, "test", "--select", *SELECTED, *VARS)
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute(TAMPER)
-    run_dbt(PROJECT, warehouse, target, "run", "--select", *QUALITY, *VARS)
-    damaged = run_dbt(PROJECT, warehouse, target, "test", "--select", *SELECTED, *VARS)
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        uncovered = connection.sql(
-            "select feature from marts.fct_feature_coverage where due_coverage < min_coverage"
-        ).fetchall()
+    warehouse = Warehouse(tmp_path_factory.mktemp("damage"))
+    market = str(warehouse.folder / "market")
+    warehouse.run("asxw", "sample-market", market, "--symbols", "80", "--sessions", "330")
+    warehouse.run("asxw", "load", market, "--layout", "sample")
+    warehouse.run("dbt", "build", *NO_TESTS, *VARS)
+    healthy = results_of(warehouse, "test", "--select", *SELECTED, *VARS)
+    warehouse.execute(TAMPER)
+    warehouse.run("dbt", "run", "--select", *QUALITY, *VARS)
+    damaged = results_of(warehouse, "test", "--select", *SELECTED, *VARS)
+    uncovered = warehouse.rows(
+        "select feature from marts.fct_feature_coverage where due_coverage < min_coverage"
+    )
     return healthy, damaged, {feature for (feature,) in uncovered}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 from panel_fixture import SIGNALS, SMALL, make_market, make_project
 
 from ml.config import read_config

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 
 from ml.audit.ladder import (
     PURGED,

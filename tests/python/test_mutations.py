@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 
 from ml.audit.mutations import (
     PYTHON,

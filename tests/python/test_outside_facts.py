@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from built_warehouse import build, run
+from built_warehouse import NO_TESTS, Warehouse, build
 from conftest import PROJECT
 
 CELLS = 2_000
@@ -395,7 +395,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Market:
     """An invented market of 40 companies."""
     folder = tmp_path_factory.mktemp("outside")
     size = ["--symbols", "40", "--sessions", "420"]
-    run(["asxw", "sample-market", *size, str(folder / "market")], {})
+    Warehouse(folder).run("asxw", "sample-market", *size, str(folder / "market"))
     market = read_market(
         build(folder, folder / "market", "sample"), sample_facts(folder / "market")
     )
@@ -463,16 +463,11 @@ def us_macro(folder: Path) -> pd.DataFrame:
 @pytest.mark.slow
 def test_real_us_macro(real_data: Path, tmp_path: Path) -> None:
     """American yields and unemployment; there is no cash rate and no inflation."""
-    warehouse = tmp_path / "warehouse.duckdb"
-    environment = {"ASXW_DUCKDB_PATH": str(warehouse), "DBT_TARGET_PATH": str(tmp_path / "target")}
-    run(["asxw", "load", "--layout", "us", str(real_data / "us")], environment)
-    market = ["--vars", "market: us"]
-    run(["dbt", "seed", *market], environment)
-    run(["dbt", "run", "--select", "+int_macro_daily", *market], environment)
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        rows = connection.execute(
-            "select * from intermediate.int_macro_daily order by session_idx"
-        ).df()
+    warehouse = Warehouse(tmp_path)
+    warehouse.run("asxw", "load", "--layout", "us", str(real_data / "us"))
+    select = ("--select", "+int_macro_daily", "--vars", "market: us")
+    warehouse.run("dbt", "build", *NO_TESTS, *select)
+    rows = warehouse.frame("select * from intermediate.int_macro_daily order by session_idx")
     rows["security_id"] = "market"
     decisions = (rows["trade_date"].astype("datetime64[us]") + DECISION).to_numpy()
     expected = Macro(us_macro(real_data / "us"), decisions)

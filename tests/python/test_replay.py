@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pytest
-from built_market import Warehouse as Market
+from built_warehouse import Warehouse as Market
 from postgres_fixture import BUILD, Database, command
 
 from ml.audit.as_of import EXTRA, MISSING, Moment, Rule, compare_moment, read_rules

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 
 from ml import charts
 from ml.errors import AsxwError

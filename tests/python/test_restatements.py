@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from built_market import Warehouse
+from built_warehouse import Warehouse
 
 from ml.audit.static import (
     DIALECTS,
