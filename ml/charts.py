@@ -116,7 +116,8 @@ def intervals(rows: Rows, width: int, title: str, reference: float, format_: str
             "field": "group",
             "type": "nominal",
             "scale": _colours(groups),
-            "legend": {} if len(groups) > 1 else None,
+            # a long legend beside a narrow plot would make all of the drawing small
+            "legend": {"columns": 2 if width < WIDE else 0} if len(groups) > 1 else None,
         },
     }
     if len(groups) == 1:
