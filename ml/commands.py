@@ -15,9 +15,9 @@ import click
 import pyarrow.compute as pc
 import yaml
 
-from ingest.one_market import INVENTED, price_sources
 from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
 from ml.artifacts import Feature, check_features, load_artifact, save_artifact
+from ml.audit.record import data_name
 from ml.config import ModelConfig, lay_choices, read_config, read_overlay
 from ml.contract import read_contract
 from ml.dataset import latest_session, read_panel
@@ -628,17 +628,17 @@ def _run_source(
     settings: dict[str, Any], manifest: Path | None, variables: str | None,
     config_file: Path | None, run_id: str | None,
 ) -> Iterator[tuple[Source, str]]:  # fmt: skip
-    """The run named, else the champion, else the newest; and the name of the market."""
+    """The run named, else the champion, else the newest; and which data it is of."""
     project_dir = settings["project_dir"]
     config = read_config(config_file)
     described = _manifest(settings, manifest, variables)
-    market = str(_variables(project_dir, variables).get("market", ""))
     promoted = champion(project_dir, config.model_name) if run_id is None else None
     with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
         schema = described.results_schema
         _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
         marts = described.features_daily.schema
-        yield Source(warehouse, schema, marts, found, config.evaluation.segments), market
+        data = data_name(warehouse, _variables(project_dir, variables))
+        yield Source(warehouse, schema, marts, found, config.evaluation.segments), data
 
 
 @click.command("report")
@@ -662,8 +662,8 @@ def report_command(
     out: Path | None,
 ) -> None:
     """Write a run's report: one HTML page that needs no network."""
-    with _run_source(settings, manifest, variables, config_file, run_id) as (source, market):
-        page = render(source, market)
+    with _run_source(settings, manifest, variables, config_file, run_id) as (source, data):
+        page = render(source, data)
         path = out or settings["project_dir"] / "outputs" / f"report_{source.run_id}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -692,14 +692,8 @@ def model_card_command(
 ) -> None:
     """Write a run's model card: what it is for, what it reached, where it fails."""
     project_dir = settings["project_dir"]
-    raw = str(_variables(project_dir, variables).get("raw_schema", "raw"))
-    with _run_source(settings, manifest, variables, config_file, run_id) as (source, market):
-        sources = price_sources(source.warehouse, raw)
-        if INVENTED in sources:
-            data = "the sample market, which is invented: no number here is about a real company"
-        else:
-            data = f"prices loaded with the layout {', '.join(sorted(sources)) or 'unknown'}"
-        card = render_card(source, market, data)
+    with _run_source(settings, manifest, variables, config_file, run_id) as (source, data):
+        card = render_card(source, data)
         found = source.run_id
     path = out or project_dir / "docs" / "model_card.md"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from ingest.one_market import INVENTED
 from ml import charts
 from ml.errors import AsxwError
 from ml.intervals import mean_interval
@@ -573,7 +574,7 @@ def _audits(source: Source, commit: str | None) -> list[Row]:
     return found
 
 
-def run_facts(source: Source, market: str) -> dict[str, Any]:
+def run_facts(source: Source, data: str) -> dict[str, Any]:
     """Everything the report and the model card say in words and numbers.
 
     Raises:
@@ -606,7 +607,7 @@ def run_facts(source: Source, market: str) -> dict[str, Any]:
         if metrics.get(MODEL, "roc_auc_session", segment, -1)
     ]  # fmt: skip
     return {
-        "market": market,
+        "market": market_words(data),
         "run": run,
         "versions": json.loads(extra["versions_json"]),
         "warnings": json.loads(extra["warnings_json"]),
@@ -751,28 +752,34 @@ def fill(template: str, facts: Mapping[str, Any], escape: bool) -> str:
     return environment.get_template(template).render(**facts)
 
 
-def render(source: Source, market: str) -> str:
+def market_words(data: str) -> str:
+    """Words for whose shares these are, from the layout their prices came by."""
+    if data == INVENTED:
+        return "invented sample market"
+    return data.upper() if data in {"asx", "us"} else data
+
+
+def render(source: Source, data: str) -> str:
     """The page.
 
     Args:
         source: where to read.
-        market: name of the market, for the title.
+        data: layout the prices came by, for the title.
 
     Raises:
         AsxwError: the marts do not hold the run yet.
     """
-    facts = run_facts(source, market)
+    facts = run_facts(source, data)
     drawn = _drawn(source, facts["liquid"])
     return fill(TEMPLATE, {**facts, "charts": drawn, "theme": charts.THEME}, escape=True)
 
 
-def render_card(source: Source, market: str, data: str) -> str:
+def render_card(source: Source, data: str) -> str:
     """The model card of the run in Markdown.
 
     Args:
         source: where to read.
-        market: name of the market.
-        data: where the prices came from, in words.
+        data: layout the prices came by.
 
     Raises:
         AsxwError: the marts do not hold the run yet.
@@ -787,9 +794,16 @@ def render_card(source: Source, market: str, data: str) -> str:
     by_family: dict[str, list[str]] = defaultdict(list)
     for feature in features:
         by_family[families.get(feature, "other")].append(feature)
-    facts = run_facts(source, market)
+    origin = f"prices loaded with the layout {data}"
+    if data == INVENTED:
+        origin = "the sample market, which is invented: no number here is about a real company"
     return fill(
         CARD_TEMPLATE,
-        {**facts, "data": data, "families": by_family, "parameters": parameters},
+        {
+            **run_facts(source, data),
+            "origin": origin,
+            "families": by_family,
+            "parameters": parameters,
+        },
         escape=False,
     )

@@ -11,7 +11,7 @@ import click
 
 from ml.audit.ladder import Judged, climb, ladder_rows, read_rows, write_ladder
 from ml.audit.ladder_picture import ladder_picture
-from ml.audit.record import AuditResult, now, record_when_free
+from ml.audit.record import AuditResult, data_name, now, record_when_free
 from ml.config import read_config
 from ml.contract import read_contract
 from ml.manifest import project_manifest
@@ -57,7 +57,9 @@ def _ladders(warehouse: Warehouse, schema: str) -> list[dict[str, Any]]:
 
 
 @click.command("ladder")
-@click.option("--name", default=None, help="What the rows are called (default: the var market).")
+@click.option(
+    "--name", default=None, help="What the rows are called (default: the layout of the prices)."
+)
 @click.option("--trees", default=100, show_default=True, help="Trees of every model.")
 @click.option("--blocks", default=5, show_default=True, help="Test blocks of every protocol.")
 @click.option("--stride", default=1, show_default=True, help="Use every so-manyth session.")
@@ -95,10 +97,10 @@ def ladder_command(
     started = now()
     config = read_config(config_file)
     described = project_manifest(project_dir, None, target, variables)
-    market = name or str(project_vars(project_dir)["market"])
     schema = described.results_schema
     with open_warehouse(project_dir, target, read_only=True) as warehouse:
         rows = read_rows(warehouse, described, config, stride, symbol_stride)
+        market = name or data_name(warehouse, project_vars(project_dir))
     judged = climb(rows, config, trees=trees, blocks=blocks, report=click.echo)
     table = ladder_rows(
         market,

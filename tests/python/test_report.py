@@ -124,6 +124,8 @@ def test_the_page_is_whole_and_needs_no_network(page, built_market):
 
 
 def test_the_headline_is_the_runs_numbers(page, built_market):
+    # whose prices these are, whatever the market in dbt_project.yml
+    assert "invented sample market, run direction" in page
     row = built_market.frame(
         "select * from ml.metrics where predictor = 'lightgbm' and fold = 0 "
         "and segment = 'all' and metric = 'roc_auc_session'"
