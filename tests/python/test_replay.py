@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from built_warehouse import Warehouse as Market
-from postgres_fixture import BUILD, Database, command
 
 from ml.audit.as_of import EXTRA, MISSING, Moment, Rule, compare_moment, read_rules
 from ml.audit.rebuild import drop
@@ -191,17 +190,3 @@ def test_the_sample_market_replays(built_market: Market, tmp_path: Path) -> None
     # every public mart of the project has its rule
     rules = read_rules(project_models(built_market.folder / "target" / "manifest.json"))
     assert {r.table for r in rules if r.rule != "apart"} >= {"fct_features_daily", "dim_sessions"}
-
-
-@pytest.mark.slow
-def test_the_sample_market_replays_on_postgres(built: Database, tmp_path: Path) -> None:
-    copy = built.copy("replayed")
-    environment = copy.environment(tmp_path)
-    # a server killed in an earlier test has emptied its unlogged intermediate tables
-    command(*BUILD, environment=environment)
-    arguments = ("audit", "replay", "--count", "1")
-    out = ("--out", str(tmp_path / "cells.csv"))
-    done = command("asxw", *arguments, *out, environment=environment, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    ((passed, checked, engine),) = copy.rows("select passed, checked, target from ml.audits")
-    assert passed and checked > 1_000_000 and engine == "postgres"
