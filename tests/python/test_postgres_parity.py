@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from built_warehouse import build
 from postgres_fixture import BUILD, SMALL, Database, command, installed_versions
 
 from ml.manifest import Relation, public_marts
@@ -20,16 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def duckdb_file(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("duckdb")
-    environment = dict(os.environ) | {
-        "ASXW_DUCKDB_PATH": str(folder / "sample.duckdb"),
-        "ASXW_TARGET": "duckdb",
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "logs"),
-    }
-    command("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
-    command(*BUILD, environment=environment)
-    return folder / "sample.duckdb"
+    return build(tmp_path_factory.mktemp("duckdb"), sample_folder, "sample")
 
 
 def check(duckdb_file: Path, database: Database) -> None:
@@ -58,8 +49,8 @@ def test_every_public_cell_agrees_on_older_versions(
         environment = database.environment(tmp_path)
         command("asxw", "load", str(sample_folder), "--layout", "sample", environment=environment)
         # every test too: unit tests and data tests on this version
-        build = BUILD[:3] if version == installed_versions()[1] else BUILD
-        command(*build, environment=environment)
+        everything = version == installed_versions()[1]
+        command(*(BUILD[:3] if everything else BUILD), environment=environment)
         check(duckdb_file, database)
     finally:
         server.remove()
