@@ -1,6 +1,7 @@
 # Two commands: `make run` builds and trains everything, `make test` checks everything.
 #
-#   make run                              on a generated sample market
+#   make run                              on a generated sample market; dbt's unit tests, which ask
+#                                         the SQL and not the data, are in make test
 #   make run DATA=../shared/data/asx      on a folder of vendor files; LAYOUT says how they map to
 #                                         the raw tables (default: the folder's name)
 #   make run TARGET=postgres              on the server that PGHOST and the other PG variables name,
@@ -51,10 +52,10 @@ run: $(VENV)/.run ## Load, build, train, score: DATA=folder LAYOUT=name TARGET=d
 	$(USE_POSTGRES)
 	if [ -z "$(DATA)" ]; then asxw sample-market $(SAMPLE_DIR); fi
 	asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
-	dbt --quiet build --vars '{market: $(MARKET)}'
+	dbt --quiet build --exclude-resource-type unit_test --vars '{market: $(MARKET)}'
 	asxw train
 	asxw score
-	dbt --quiet build --select source:ml+ --vars '{market: $(MARKET)}'
+	dbt --quiet build --select source:ml+ --exclude-resource-type unit_test --vars '{market: $(MARKET)}'
 	asxw status
 
 lint: $(VENV)/.test ## sqlfluff, ruff, mypy, dbt parse with warnings as errors
