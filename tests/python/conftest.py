@@ -32,6 +32,8 @@ _SHARED = {
 }
 
 
+# first: pytest-xdist reads the groups in the same hook, and what comes later it does not see
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests into groups for `pytest -n 2 --dist loadgroup`."""
     groups = list(dict.fromkeys(_SHARED.values()))
