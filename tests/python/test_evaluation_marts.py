@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from built_market import PROJECT
+from built_warehouse import PROJECT
 from scipy.stats import spearmanr
 from sklearn.metrics import (
     brier_score_loss,
