@@ -20,7 +20,7 @@ def test_the_sample_market_replays(built: Database, tmp_path: Path) -> None:
         command(*BUILD, environment=environment)
     out = ("--out", str(tmp_path / "cells.csv"))
     done = command(
-        *("asxw", "audit", "replay", "--count", "1"), *out, environment=environment, check=False
+        *("asxw", "audit", "replay", "--count", "3"), *out, environment=environment, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ((passed, checked, engine),) = copy.rows("select passed, checked, target from ml.audits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -166,15 +166,17 @@ def test_the_sample_market_replays(built_market: Market, tmp_path: Path) -> None
         "group by symbol, trade_date having count(*) > 1 "
         "order by trade_date desc limit 1"
     ).itertuples(index=False, name=None)
-    as_of = f"{corrected:%Y-%m-%dT00:00}"
+    before = [corrected - timedelta(days=days) for days in (200, 100)]
+    dates = ",".join(f"{moment:%Y-%m-%dT00:00}" for moment in (*before, corrected))
     done = built_market.run(
-        "asxw", "audit", "replay", "--dates", as_of, "--out", str(tmp_path / "cells.csv"),
+        "asxw", "audit", "replay", "--dates", dates, "--out", str(tmp_path / "cells.csv"),
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     audit = built_market.frame("select * from ml.audits where layer = 'replay'").iloc[-1]
     assert audit["passed"] and audit["market"] == "sample" and audit["checked"] > 1_000_000
-    (at,) = json.loads(audit["details"])["times"]
+    *earlier, at = json.loads(audit["details"])["times"]
+    assert len(earlier) == 2 and all(time["unexplained"] == [] for time in earlier)
     assert at["corrections"] >= 1
     explained = {(d["table"], d["column"]) for d in at["explained"]}
     assert ("int_traded_prices", "close") in explained, at
