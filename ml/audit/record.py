@@ -58,7 +58,10 @@ def data_name(warehouse: Warehouse, variables: Mapping[str, Any]) -> str:
         variables: of the build: raw_schema, and the market, which is the answer where the prices
             do not say.
     """
-    schema, market = variables.get("raw_schema", "raw"), str(variables.get("market", ""))
+    schema, market = str(variables.get("raw_schema", "raw")), str(variables.get("market", ""))
+    # a team's own tables may stand elsewhere (raw_mapping)
+    if not warehouse.has_table(schema, "prices"):
+        return market
     rows = warehouse.read_rows(
         f'select source from "{schema}"."prices" where source is not null '
         "group by source order by count(*) desc, source limit 1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ml.audit.record import AuditResult, now, record_audit
+from ml.audit.record import AuditResult, data_name, now, record_audit
 from ml.cli import main
 from ml.project_state import project_checksum
 from ml.warehouse import DuckDBWarehouse
@@ -49,6 +49,18 @@ def test_an_audit_is_a_row_and_is_listed(project_dir: Path, warehouse_path: Path
     assert listed.exit_code == 0, listed.output
     lines = [line for line in listed.output.splitlines() if "replay" in line]
     assert len(lines) == 2 and "yes" in lines[0] and "NO" in lines[1] and "1,234" in lines[1]
+
+
+def test_data_is_named_after_the_layout_of_the_prices(warehouse_path: Path) -> None:
+    variables = {"raw_schema": "raw", "market": "asx"}
+    with DuckDBWarehouse(warehouse_path) as warehouse:
+        # mapped tables of a team: there is no raw.prices to ask
+        assert data_name(warehouse, variables) == "asx"
+        warehouse.execute("create schema if not exists raw")
+        warehouse.execute("create table raw.prices as select cast(null as varchar) as source")
+        assert data_name(warehouse, variables) == "asx"
+        warehouse.execute("insert into raw.prices values ('us')")
+        assert data_name(warehouse, variables) == "us"
 
 
 def test_audits_of_another_warehouse_are_taken_over_once(
