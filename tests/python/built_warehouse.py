@@ -70,7 +70,8 @@ class Warehouse:
         output, errors = process.communicate()
         done = subprocess.CompletedProcess(command, process.returncode, output, errors)
         assert not check or done.returncode == 0, output[-4000:] + errors[-4000:]
-        if command[0] == "dbt" and not ("--vars" in command and "{}" not in command):
+        # with other variables dbt parses anew, so what it made of them is of no use to the next
+        if command[0] == "dbt" and "--vars" not in command:
             self._leave_parsed()
         return done
 
@@ -111,7 +112,7 @@ def build(
     """Load a folder of files into a new warehouse, and build its models, or those selected."""
     warehouse = Warehouse(folder)
     warehouse.run("asxw", "load", "--layout", layout, str(data))
-    arguments = ["--vars", json.dumps(variables or {})]
+    arguments = ["--vars", json.dumps(variables)] if variables else []
     arguments += ["--select", select] if select else []
     warehouse.run("dbt", "build", *NO_TESTS, *arguments)
     return warehouse.path
