@@ -19,20 +19,17 @@
     2 * (traded_sessions - coalesce({{ lagged }}, 0)) >= {{ sessions }}
 {%- endmacro %}
 
-{#
-  traded_lags(sessions): for each n, traded_sessions n sessions ago as traded_lag_n, over the named
-  window in_spell; what half_traded() asks for.
-#}
-{% macro traded_lags(sessions, column='traded_sessions') -%}
+{# traded_lags(sessions): for each n, traded_sessions n sessions ago as traded_lag_n (half_traded). #}
+{% macro traded_lags(sessions) -%}
     {% for n in sessions -%}
-        lag({{ column }}, {{ n }}) over in_spell as traded_lag_{{ n }}{{ ', ' if not loop.last }}
+        {{ lagged('traded_sessions', n) }} as traded_lag_{{ n }}{{ ', ' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}
 
 {# quote_lags(sessions): close and capital factor k sessions ago, as close_lag_k and factor_lag_k. #}
 {% macro quote_lags(sessions) -%}
     {% for k in sessions -%}
-        lag(close, {{ k }}) over in_spell as close_lag_{{ k }},
-        lag(capital_factor, {{ k }}) over in_spell as factor_lag_{{ k }}{{ ', ' if not loop.last }}
+        {{ lagged('close', k) }} as close_lag_{{ k }},
+        {{ lagged('capital_factor', k) }} as factor_lag_{{ k }}{{ ', ' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}

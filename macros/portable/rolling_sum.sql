@@ -2,12 +2,8 @@
   Sum and mean of a column over the latest n sessions of a spell, the same bits whatever other rows
   there are (with_rolling.sql says how each engine does it).
     sums       the `sums` of with_rolling(), the column among them; a NULL counts as 0
-    sessions   n; the stage names the windows in_spell and last_<n>
+    sessions   n
   Before a spell has n sessions the sum is one of fewer values: the caller asks for n.
-
-  Postgres: a moving sum adds the row that enters and subtracts the one that leaves, in the same time
-  whatever the length. Plain doubles would keep the rounding errors of every large value that passed
-  by, and a sum of zeros would not come back to zero; so the values are cut into exact parts.
 #}
 {% macro rolling_sum(sums, column, sessions) -%}
     {{ return(adapter.dispatch('rolling_sum', 'asx_warehouse')(sums, column, sessions)) }}
@@ -36,7 +32,8 @@
 {% macro postgres__rolling_sum(sums, column, sessions) -%}
     (
         {%- for _ in sum_parts(sums[column], column) -%}
-            {{ window_function_schema() }}.moving_sum(part_{{ loop.index }}_{{ column }}) over last_{{ sessions }}
+            {%- set total = 'total_' ~ loop.index ~ '_' ~ column -%}
+            ({{ total }}[row_at] - coalesce({{ total }}[row_at - {{ sessions }}], 0))
             {{- ' + ' if not loop.last }}
         {%- endfor -%}
     )

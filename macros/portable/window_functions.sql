@@ -2,10 +2,11 @@
   Functions the rolling macros need and a database may lack; created before a run, in the schema
   `intermediate` (with the var schema_prefix before it).
 
-  Postgres recomputes a float aggregate over n rows for every row: the native aggregates have no
-  inverse. These have one, so a window costs the same whatever its length:
-    moving_sum      addition and subtraction; exact where the summands are (rolling_sum.sql)
-    moving_median   a sorted array; the interpolation is percentile_cont's
+  On Postgres the largest, smallest and middle value of the latest n elements, for every element of an
+  array, in a time that does not grow with n (Postgres would look at the whole frame for every row).
+  NULLs are passed over.
+    moving_max, moving_min   a queue of the places whose values may still become the extreme
+    moving_median            the frame kept sorted; the interpolation is percentile_cont's
 #}
 {% macro create_window_functions() %}
     {% if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'test'] %}
@@ -24,52 +25,62 @@
             -- one run at a time replaces them
             perform pg_advisory_xact_lock(hashtext('asx_warehouse window functions'));
             create schema if not exists {{ schema }};
-            create or replace function {{ schema }}.sorted_insert(
-                sorted double precision[], value double precision
-            ) returns double precision[]
+            {%- for name, overtakes in [('moving_max', '<='), ('moving_min', '>=')] %}
+            create or replace function {{ schema }}.{{ name }}(series double precision[], n integer)
+            returns double precision[]
             language plpgsql immutable strict parallel safe as $$
             declare
-                place integer := width_bucket(value, sorted);
+                extremes double precision[] := series;
+                queue integer[] := array_fill(0, array[cardinality(series)]);
+                head integer := 1;
+                tail integer := 0;
+                value double precision;
             begin
-                return sorted[:place] || value || sorted[place + 1:];
+                for i in 1..cardinality(series) loop
+                    value := series[i];
+                    if value is not null then
+                        while tail >= head and series[queue[tail]] {{ overtakes }} value loop
+                            tail := tail - 1;
+                        end loop;
+                        tail := tail + 1;
+                        queue[tail] := i;
+                    end if;
+                    if tail >= head and queue[head] <= i - n then
+                        head := head + 1;
+                    end if;
+                    extremes[i] := case when tail >= head then series[queue[head]] end;
+                end loop;
+                return extremes;
             end $$;
-            create or replace function {{ schema }}.sorted_remove(
-                sorted double precision[], value double precision
-            ) returns double precision[]
+            {%- endfor %}
+            create or replace function {{ schema }}.moving_median(series double precision[], n integer)
+            returns double precision[]
             language plpgsql immutable strict parallel safe as $$
             declare
-                place integer := width_bucket(value, sorted);
+                medians double precision[] := series;
+                sorted double precision[] := '{}';
+                members integer := 0;
+                place integer;
+                value double precision;
             begin
-                return sorted[:place - 1] || sorted[place + 1:];
+                for i in 1..cardinality(series) loop
+                    value := series[i - n];
+                    if value is not null then
+                        place := width_bucket(value, sorted);
+                        sorted := sorted[:place - 1] || sorted[place + 1:];
+                        members := members - 1;
+                    end if;
+                    value := series[i];
+                    if value is not null then
+                        place := width_bucket(value, sorted);
+                        sorted := sorted[:place] || value || sorted[place + 1:];
+                        members := members + 1;
+                    end if;
+                    medians[i] := sorted[(members + 1) / 2]
+                        + (sorted[members / 2 + 1] - sorted[(members + 1) / 2]) * 0.5;
+                end loop;
+                return medians;
             end $$;
-            create or replace function {{ schema }}.sorted_median(sorted double precision[])
-            returns double precision
-            language plpgsql immutable strict parallel safe as $$
-            declare
-                n integer := cardinality(sorted);
-            begin
-                return sorted[(n + 1) / 2] + (sorted[n / 2 + 1] - sorted[(n + 1) / 2]) * 0.5;
-            end $$;
-            create or replace aggregate {{ schema }}.moving_median(double precision) (
-                sfunc = {{ schema }}.sorted_insert,
-                stype = double precision[],
-                initcond = '{}',
-                finalfunc = {{ schema }}.sorted_median,
-                msfunc = {{ schema }}.sorted_insert,
-                minvfunc = {{ schema }}.sorted_remove,
-                mstype = double precision[],
-                minitcond = '{}',
-                mfinalfunc = {{ schema }}.sorted_median
-            );
-            create or replace aggregate {{ schema }}.moving_sum(double precision) (
-                sfunc = float8pl,
-                stype = double precision,
-                initcond = '0',
-                msfunc = float8pl,
-                minvfunc = float8mi,
-                mstype = double precision,
-                minitcond = '0'
-            );
         end $do$
     {% endcall %}
 {% endmacro %}

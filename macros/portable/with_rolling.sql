@@ -1,33 +1,38 @@
 {#
-  What a stage with rolling sums and extremes selects from: the relation, with the columns an engine
-  needs to be fast added to it.
+  Statistics of the latest n sessions of a spell: what a stage that has any selects from, and what it
+  says in place of its windows.
 
-    with_rolling(relation, sums, extremes)
+    with_rolling(relation, columns, nullable, sums, orders)
+      columns    what the stage reads, now or sessions ago (lagged), and is never NULL
+      nullable   further columns of doubles it reads, which may be NULL (never NaN)
       sums       columns of doubles, each with
                    frames       lengths of the frames it is summed over
-                   magnitude    power of two that the absolute values of no frame add up to
-                   resolution   power of two so small that a value may be rounded to it (default -66)
-      extremes   dictionaries of function (max, min), values (a column) and sessions (20, or
-                 20 * k + r for k >= 1)
+                   magnitude    power of two that the absolute values of no spell add up to
+                   resolution   power of two so small that a value may be rounded to it (default -64)
+      orders     dictionaries of function (max, min, median), values (a column), sessions
+    rolling_windows(lengths)                the windows; lengths of the frames of `orders`
+    lagged(column, k, nullable)             the value k sessions ago, NULL before the spell began
     rolling_sum(sums, column, sessions)     rolling_sum.sql
-    rolling_extreme(extreme, window)        the largest or smallest value of the frame
+    rolling_order(order)                    the largest, smallest or middle value of a frame; that
+                                            interpolated as percentile_cont does
 
-  Rows are those of spell_key in order of session_idx; the stage names the windows in_spell (that
-  partition and order) and last_<n> (its latest n rows).
+  Rows are those of spell_key in order of session_idx.
 
-  Frames are put together from shorter ones: of 5 rows, then of 20, then of what is asked for.
-    DuckDB sums this way. Its own window aggregates add in an order that depends on where the row
-    stands in memory, so the last bit would change with the rows around it; this order is fixed, and
-    reading an earlier row costs a tenth of an aggregate.
-    Postgres takes extremes this way: it has no inverse for max() and min() and would look at the
-    whole frame for every row. Its sums are moving_sum (window_functions.sql) of exact parts
-    (exact_sum.sql), which stand in columns because a moving sum reads each value twice.
+  DuckDB puts sums together from shorter ones, of 5 rows, of 20, of what is asked for: its window
+  aggregates add in an order that depends on where the row stands in memory, so the last bit would
+  change with the rows around it; this order is fixed, and reading an earlier row costs a tenth of an
+  aggregate.
+
+  Postgres makes one row of each spell, with an array of each column, and reads from it: an element
+  of an array costs a sixth of lag(). A sum is the difference of two totals since the spell began,
+  which is exact because its summands are cut into exact parts (exact_sum.sql). Arrays hold NaN for
+  NULL, because elements of an array with NULLs are found by counting.
 #}
-{% macro with_rolling(relation, sums={}, extremes=[]) -%}
-    {{ return(adapter.dispatch('with_rolling', 'asx_warehouse')(relation, sums, extremes)) }}
+{% macro with_rolling(relation, columns, nullable=[], sums={}, orders=[]) -%}
+    {{ return(adapter.dispatch('with_rolling', 'asx_warehouse')(relation, columns, nullable, sums, orders)) }}
 {%- endmacro %}
 
-{% macro default__with_rolling(relation, sums, extremes) -%}
+{% macro default__with_rolling(relation, columns, nullable, sums, orders) -%}
     {%- set of_20 = [] -%}
     {%- for column, sum in sums.items() if sum.frames | max >= 20 -%}
         {%- do of_20.append(column) -%}
@@ -59,90 +64,140 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro postgres__with_rolling(relation, sums, extremes) -%}
-    {%- set source = postgres_with_parts(relation, sums) -%}
-    {%- if not extremes -%}
-        {{ source }}
-    {%- else -%}
+{# "offset 0" keeps a value from being computed again wherever it is read. #}
+{% macro postgres__with_rolling(relation, columns, nullable, sums, orders) -%}
     (
         select
-            of_20.*
-            {%- for e in extremes %}
-                {%- set column = 'of_20_' ~ extreme_name(e) -%}
-                {%- set frames = (e.sessions - 1) // 20 -%},
-            {{ 'greatest' if e['function'] == 'max' else 'least' }}(
-                {{ column }}
-                {%- for k in range(1, frames) %}, lag({{ column }}, {{ 20 * k }}) over in_spell{% endfor -%}
-                {%- if e.sessions > 20 %}, lag({{ column }}, {{ e.sessions - 20 }}) over in_spell{% endif %}
-            ) as {{ extreme_name(e) }}
-            {%- endfor %}
+            spell_key,
+            all_session_idx[row_at] as session_idx,
+            {% for column in columns -%}
+            all_{{ column }}[row_at] as {{ column }},
+            {% endfor -%}
+            {% for column in nullable -%}
+            {{ or_null('all_' ~ column ~ '[row_at]') }} as {{ column }},
+            all_{{ column }},
+            {% endfor -%}
+            {% for column in columns -%}
+            all_{{ column }},
+            {% endfor -%}
+            {% for column, sum in sums.items() -%}
+                {%- for _ in sum_parts(sum, column) -%}
+            total_{{ loop.index }}_{{ column }},
+                {% endfor -%}
+            {%- endfor -%}
+            {% for order in orders -%}
+            all_{{ order_name(order) }},
+            {% endfor -%}
+            row_at
         from (
             select
-                of_5.*
-                {%- for e in extremes %}
-                    {%- set column = 'of_5_' ~ extreme_name(e) %},
-                {{ 'greatest' if e['function'] == 'max' else 'least' }}(
-                    {{ column }},
-                    lag({{ column }}, 5) over in_spell,
-                    lag({{ column }}, 10) over in_spell,
-                    lag({{ column }}, 15) over in_spell
-                ) as of_20_{{ extreme_name(e) }}
-                {%- endfor %}
+                spells.*,
+                generate_series(1, cardinality(all_session_idx)) as row_at
             from (
                 select
-                    {{ relation }}.*
-                    {%- for e in extremes %},
-                    {{ e['function'] }}({{ e['values'] }}) over last_5 as of_5_{{ extreme_name(e) }}
-                    {%- endfor %}
-                from {{ source }}
-                window last_5 as (
-                    partition by spell_key order by session_idx rows between 4 preceding and current row
-                )
-            ) as of_5
-            window in_spell as (partition by spell_key order by session_idx)
-        ) as of_20
-        window in_spell as (partition by spell_key order by session_idx)
+                    spell_key,
+                    {% for column in columns -%}
+                    array_agg({{ column }} order by session_idx) as all_{{ column }},
+                    {% endfor -%}
+                    {% for column in nullable -%}
+                    array_agg(coalesce({{ column }}, cast('nan' as double precision)) order by session_idx)
+                        as all_{{ column }},
+                    {% endfor -%}
+                    {% for column, sum in sums.items() -%}
+                        {%- for _ in sum_parts(sum, column) -%}
+                    array_agg(coalesce(total_{{ loop.index }}_{{ column }}, 0) order by session_idx)
+                        as total_{{ loop.index }}_{{ column }},
+                        {% endfor -%}
+                    {%- endfor -%}
+                    {% for order in orders -%}
+                    {{ window_function_schema() }}.moving_{{ order['function'] }}(
+                        array_agg({{ order['values'] }} order by session_idx), {{ order.sessions }}
+                    ) as all_{{ order_name(order) }},
+                    {% endfor -%}
+                    array_agg(session_idx order by session_idx) as all_session_idx
+                from {{ postgres_with_totals(relation, sums) }}
+                group by spell_key
+                offset 0
+            ) as spells
+        ) as spell_rows
     ) as {{ relation }}
-    {%- endif -%}
 {%- endmacro %}
 
-{# The relation with part_<i>_<column> added; "offset 0" keeps the values from being computed again
-   wherever they are read. #}
-{% macro postgres_with_parts(relation, sums) -%}
+{# The relation with total_<i>_<column> added, the sum of part i of a column since its spell began. #}
+{% macro postgres_with_totals(relation, sums) -%}
     {%- if not sums -%}
         {{ relation }}
     {%- else -%}
     (
         select
-            rows_in.*
+            parted.*
             {%- for column, sum in sums.items() -%}
                 {%- for part in sum_parts(sum, column) -%},
-            {{ part }} as part_{{ loop.index }}_{{ column }}
+            sum({{ part }}) over so_far as total_{{ loop.index }}_{{ column }}
                 {%- endfor -%}
             {%- endfor %}
-        from (select * from {{ relation }} offset 0) as rows_in
-        offset 0
+        from (select * from {{ relation }} offset 0) as parted
+        window so_far as (
+            partition by spell_key order by session_idx rows between unbounded preceding and current row
+        )
     ) as {{ relation }}
     {%- endif -%}
 {%- endmacro %}
 
-{# The exact parts of a column of `sums`, as a list of expressions. #}
+{# The exact parts of a column of `sums`, as a list of expressions; a spell has up to 2^14 sessions. #}
 {% macro sum_parts(sum, column) -%}
-    {{ return(exact_parts(column, sum.magnitude, sum.resolution | default(-66), 9)) }}
+    {{ return(exact_parts(column, sum.magnitude, sum.resolution | default(-64), 14)) }}
 {%- endmacro %}
 
-{% macro rolling_extreme(extreme, window) -%}
-    {{ return(adapter.dispatch('rolling_extreme', 'asx_warehouse')(extreme, window)) }}
+{% macro or_null(element) -%}
+    nullif({{ element }}, cast('nan' as double precision))
 {%- endmacro %}
 
-{% macro default__rolling_extreme(extreme, window) -%}
-    {{ extreme['function'] }}({{ extreme['values'] }}) over {{ window }}
+{% macro rolling_windows(lengths=[]) -%}
+    {{ return(adapter.dispatch('rolling_windows', 'asx_warehouse')(lengths)) }}
 {%- endmacro %}
 
-{% macro postgres__rolling_extreme(extreme, window) -%}
-    {{ extreme_name(extreme) }}
+{% macro default__rolling_windows(lengths) -%}
+    window
+        in_spell as (partition by spell_key order by session_idx)
+        {%- for n in lengths -%},
+        last_{{ n }} as (
+            partition by spell_key
+            order by session_idx
+            rows between {{ n - 1 }} preceding and current row
+        )
+        {%- endfor -%}
 {%- endmacro %}
 
-{% macro extreme_name(extreme) -%}
-    {{ extreme['function'] }}_{{ extreme['values'] }}_{{ extreme.sessions }}
+{% macro postgres__rolling_windows(lengths) -%}
+    offset 0
+{%- endmacro %}
+
+{% macro lagged(column, k, nullable=false) -%}
+    {{ return(adapter.dispatch('lagged', 'asx_warehouse')(column, k, nullable)) }}
+{%- endmacro %}
+
+{% macro default__lagged(column, k, nullable) -%}
+    {{ 'lag(' ~ column ~ ', ' ~ k ~ ') over in_spell' if k else column }}
+{%- endmacro %}
+
+{% macro postgres__lagged(column, k, nullable) -%}
+    {%- set element = 'all_' ~ column ~ '[row_at' ~ (' - ' ~ k if k) ~ ']' -%}
+    {{ or_null(element) if nullable else element }}
+{%- endmacro %}
+
+{% macro rolling_order(order) -%}
+    {{ return(adapter.dispatch('rolling_order', 'asx_warehouse')(order)) }}
+{%- endmacro %}
+
+{% macro default__rolling_order(order) -%}
+    {{ order['function'] }}({{ order['values'] }}) over last_{{ order.sessions }}
+{%- endmacro %}
+
+{% macro postgres__rolling_order(order) -%}
+    all_{{ order_name(order) }}[row_at]
+{%- endmacro %}
+
+{% macro order_name(order) -%}
+    {{ order['function'] }}_{{ order['values'] }}_{{ order.sessions }}
 {%- endmacro %}

@@ -23,7 +23,9 @@ ROWS = 400
 
 QUERY = """
 {% set highest = {'function': 'max', 'values': 'x', 'sessions': 252} %}
-{% set lowest = {'function': 'min', 'values': 'x', 'sessions': 20} %}
+{% set lowest = {'function': 'min', 'values': 'gappy', 'sessions': 20} %}
+{% set middle = {'function': 'median', 'values': 'volume', 'sessions': 20} %}
+{% set gappy_middle = {'function': 'median', 'values': 'gappy', 'sessions': 20} %}
 {% set sums = {
     'gappy': {'frames': [20, 252], 'magnitude': 14},
     'x': {'frames': [50, 60], 'magnitude': 14},
@@ -46,7 +48,9 @@ select
     median_20,
     slope_20,
     highest_252,
-    lowest_20
+    lowest_20,
+    gappy_median_20,
+    gappy_7_ago
 from (
     select
         series.spell_key,
@@ -60,18 +64,15 @@ from (
         {{ rolling_sum(sums, 'volume', 60) }} as volumes_60,
         {{ rolling_sum(sums, 'volume_square', 60) }} as volume_squares_60,
         {{ rolling_sum(sums, 'volume_cube', 60) }} as volume_cubes_60,
-        {{ rolling_median('volume', 'last_20') }} as median_20,
+        {{ rolling_order(middle) }} as median_20,
         {{ rolling_slope('volume', 20) }} as slope_20,
-        {{ rolling_extreme(highest, 'last_252') }} as highest_252,
-        {{ rolling_extreme(lowest, 'last_20') }} as lowest_20
+        {{ rolling_order(highest) }} as highest_252,
+        {{ rolling_order(lowest) }} as lowest_20,
+        {{ rolling_order(gappy_middle) }} as gappy_median_20,
+        {{ lagged('gappy', 7, nullable=true) }} as gappy_7_ago
     from
-        {{ with_rolling('series', sums, [highest, lowest]) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_20 as (in_spell rows between 19 preceding and current row),
-        last_50 as (in_spell rows between 49 preceding and current row),
-        last_60 as (in_spell rows between 59 preceding and current row),
-        last_252 as (in_spell rows between 251 preceding and current row)
+        {{ with_rolling('series', [], ['volume', 'gappy'], sums, [highest, lowest, middle, gappy_middle]) }}
+    {{ rolling_windows([20, 252]) }}
 ) as rolled
 order by spell_key, session_idx
 """
@@ -174,7 +175,8 @@ EXACT: dict[str, tuple[str, int, Callable[[list[float]], float | None], float]] 
     "median_20": ("volume", 20, statistics.median, 0),
     "slope_20": ("volume", 20, slope, 1e-6),
     "highest_252": ("x", 252, max, 0),
-    "lowest_20": ("x", 20, min, 0),
+    "lowest_20": ("gappy", 20, min, 0),
+    "gappy_median_20": ("gappy", 20, statistics.median, 1e-15),
 }
 
 
@@ -198,6 +200,8 @@ def test_rolling_macros_are_as_good_as_exact_ones(run: Run) -> None:
                 # sums over a jump of 900 that cancel
                 floor = 1e-12 if name.startswith(("total", "mean")) and max(frame) > 100 else 1e-18
                 assert row[name] == pytest.approx(value, rel=tolerance, abs=floor), (number, name)
+        before = given[number - 7]["gappy"] if number - start >= 7 else None
+        assert row["gappy_7_ago"] == before
     assert compared > 10 * ROWS
 
 

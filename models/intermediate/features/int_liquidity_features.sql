@@ -4,10 +4,15 @@
     'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
     'impact': {'frames': [21], 'magnitude': 14, 'resolution': -83},
     'turnover': {'frames': [21], 'magnitude': 14},
+    'is_impact': {'frames': [21], 'magnitude': 14, 'resolution': 0},
+    'is_turnover': {'frames': [21], 'magnitude': 14, 'resolution': 0},
+    'is_zero_return': {'frames': [60], 'magnitude': 14, 'resolution': 0},
 } %}
+{% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
 {% set log_sums = {
     'adv_20_log': {'frames': [252], 'magnitude': 14},
     'adv_log_square': {'frames': [252], 'magnitude': 28},
+    'is_adv_log': {'frames': [252], 'magnitude': 14, 'resolution': 0},
 } %}
 
 with daily_grid as (
@@ -58,7 +63,11 @@ powers as (
         volume_adjusted * volume_adjusted as volume_square,
         volume_adjusted * volume_adjusted * volume_adjusted as volume_cube,
         turnover,
-        impact
+        impact,
+        case when turnover is not null then cast(1 as double precision) end as is_turnover,
+        case when impact is not null then cast(1 as double precision) end as is_impact,
+        -- across a capital change an unchanged price leaves a return of rounding size
+        case when abs(return_1d) < 1e-12 then cast(1 as double precision) end as is_zero_return
     from sized
 
 ),
@@ -78,35 +87,32 @@ rolled as (
         {{ rolling_sum(sums, 'volume_square', 60) }} as volume_squares_60,
         {{ rolling_sum(sums, 'volume_cube', 60) }} as volume_cubes_60,
         {{ rolling_sum(sums, 'impact', 21) }} as impacts_21,
-        count(impact) over last_21 as traded_impacts_21,
-        -- across a capital change an unchanged price leaves a return of rounding size
-        sum(case when abs(return_1d) < 1e-12 then 1 else 0 end) over last_60 as zero_returns_60,
+        {{ rolling_sum(sums, 'is_impact', 21) }} as traded_impacts_21,
+        {{ rolling_sum(sums, 'is_zero_return', 60) }} as zero_returns_60,
         {{ rolling_mean(sums, 'turnover', 21) }} as mean_turnover_21,
-        count(turnover) over last_21 as turnovers_21
+        {{ rolling_sum(sums, 'is_turnover', 21) }} as turnovers_21
     from
-        {{ with_rolling('powers', sums) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_5 as (
-            partition by spell_key
-            order by session_idx
-            rows between 4 preceding and current row
-        ),
-        last_21 as (
-            partition by spell_key
-            order by session_idx
-            rows between 20 preceding and current row
-        ),
-        last_60 as (
-            partition by spell_key
-            order by session_idx
-            rows between 59 preceding and current row
-        )
+        {{ with_rolling(
+            'powers', ['spell_session', 'traded_sessions', 'close'], ['sessions_since_break'], sums
+        ) }}
+    {{ rolling_windows() }}
 
 ),
 
 -- Windows of dollar volume apart, on few columns: a window's cost is in what it carries along. They
 -- are exempt from the break guard: a capital change moves price and volume against each other.
+traded as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        close * volume as dollar_volume
+    from daily_grid
+
+),
+
 dollar_windows as (
 
     select
@@ -114,16 +120,13 @@ dollar_windows as (
         session_idx,
         spell_session,
         traded_sessions,
-        lag(traded_sessions, 20) over in_spell as traded_lag_20,
-        {{ rolling_median('close * volume', 'last_20') }} as median_20
-    from daily_grid
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
-        )
+        {{ traded_lags([20]) }},
+        {{ rolling_order(median_turnover) }} as median_20
+    from
+        {{ with_rolling(
+            'traded', ['spell_session', 'traded_sessions'], orders=[median_turnover]
+        ) }}
+    {{ rolling_windows([20]) }}
 
 ),
 
@@ -150,7 +153,8 @@ logs as (
         session_idx,
         adv_20_median,
         adv_20_log,
-        adv_20_log * adv_20_log as adv_log_square
+        adv_20_log * adv_20_log as adv_log_square,
+        case when adv_20_log is not null then cast(1 as double precision) end as is_adv_log
     from dollar_volumes
 
 ),
@@ -162,17 +166,11 @@ standardised as (
         session_idx,
         adv_20_median,
         adv_20_log,
-        count(adv_20_log) over last_252 as adv_logs_252,
+        {{ rolling_sum(log_sums, 'is_adv_log', 252) }} as adv_logs_252,
         {{ rolling_sum(log_sums, 'adv_20_log', 252) }} as adv_log_sum_252,
         {{ rolling_sum(log_sums, 'adv_log_square', 252) }} as adv_log_squares_252
-    from {{ with_rolling('logs', log_sums) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_252 as (
-            partition by spell_key
-            order by session_idx
-            rows between 251 preceding and current row
-        )
+    from {{ with_rolling('logs', [], ['adv_20_median', 'adv_20_log'], log_sums) }}
+    {{ rolling_windows() }}
 
 )
 

@@ -2,9 +2,9 @@
 {% set highest_high = {'function': 'max', 'values': 'high_adjusted', 'sessions': 20} %}
 {% set lowest_low = {'function': 'min', 'values': 'low_adjusted', 'sessions': 20} %}
 {% set sums = {
-    'close_adjusted': {'frames': [50, 200], 'magnitude': 30},
-    'gain_adjusted': {'frames': [14], 'magnitude': 30},
-    'loss_adjusted': {'frames': [14], 'magnitude': 30},
+    'close_adjusted': {'frames': [50, 200], 'magnitude': 36},
+    'gain_adjusted': {'frames': [14], 'magnitude': 36},
+    'loss_adjusted': {'frames': [14], 'magnitude': 36},
 } %}
 {% set close_sums = {'close_adjusted': sums['close_adjusted']} %}
 {#- the close before is what the return grew from, which saves a pass over the windows #}
@@ -54,35 +54,20 @@ rolled as (
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
         {{ rolling_mean(sums, 'close_adjusted', 50) }} as mean_50,
-        {{ rolling_extreme(highest_close, 'last_252') }} as highest_close_252,
-        {{ rolling_extreme(highest_high, 'last_20') }} as highest_20,
-        {{ rolling_extreme(lowest_low, 'last_20') }} as lowest_20,
+        {{ rolling_order(highest_close) }} as highest_close_252,
+        {{ rolling_order(highest_high) }} as highest_20,
+        {{ rolling_order(lowest_low) }} as lowest_20,
         {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
         {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14
     from
-        {{ with_rolling('adjusted', sums, [highest_close, highest_high, lowest_low]) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_14 as (
-            partition by spell_key
-            order by session_idx
-            rows between 13 preceding and current row
-        ),
-        last_20 as (
-            partition by spell_key
-            order by session_idx
-            rows between 19 preceding and current row
-        ),
-        last_50 as (
-            partition by spell_key
-            order by session_idx
-            rows between 49 preceding and current row
-        ),
-        last_252 as (
-            partition by spell_key
-            order by session_idx
-            rows between 251 preceding and current row
-        )
+        {{ with_rolling(
+            'adjusted',
+            ['spell_session', 'traded_sessions', 'close', 'capital_factor', 'close_adjusted'],
+            ['sessions_since_break', 'return_1d', 'open'],
+            sums,
+            [highest_close, highest_high, lowest_low]
+        ) }}
+    {{ rolling_windows([20, 252]) }}
 
 ),
 
@@ -106,16 +91,10 @@ long_windows as (
         session_idx,
         spell_session,
         traded_sessions,
-        lag(traded_sessions, 200) over in_spell as traded_lag_200,
+        {{ traded_lags([200]) }},
         {{ rolling_mean(sums, 'close_adjusted', 200) }} as mean_200
-    from {{ with_rolling('closes', close_sums) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_200 as (
-            partition by spell_key
-            order by session_idx
-            rows between 199 preceding and current row
-        )
+    from {{ with_rolling('closes', ['spell_session', 'traded_sessions'], sums=close_sums) }}
+    {{ rolling_windows() }}
 
 ),
 
@@ -138,8 +117,8 @@ sloped as (
         session_idx,
         sma_200,
         {{ rolling_slope('sma_200', 20) }} as slope_20
-    from long_averages
-    window in_spell as (partition by spell_key order by session_idx)
+    from {{ with_rolling('long_averages', [], ['sma_200']) }}
+    {{ rolling_windows() }}
 
 ),
 

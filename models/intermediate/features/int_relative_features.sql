@@ -88,19 +88,8 @@ rolled as (
         {{ rolling_sum(sums, 'market_product', 60) }} as products_60,
         {{ rolling_sum(sums, 'market_product', 252) }} as products_252
     from
-        {{ with_rolling('paired', sums) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_60 as (
-            partition by spell_key
-            order by session_idx
-            rows between 59 preceding and current row
-        ),
-        last_252 as (
-            partition by spell_key
-            order by session_idx
-            rows between 251 preceding and current row
-        )
+        {{ with_rolling('paired', ['spell_session', 'traded_sessions'], ['sessions_since_break'], sums) }}
+    {{ rolling_windows() }}
 
 ),
 

@@ -157,7 +157,7 @@ lagged as (
         traded_sessions,
         available_at,
         short_pct,
-        {{ traded_lags([21]) }},
+        lag(traded_sessions, 21) over in_spell as traded_lag_21,
         lag(short_pct, 21) over in_spell as short_pct_lag_21
     from gridded
     window in_spell as (partition by spell_key order by session_idx)

@@ -4,7 +4,8 @@
     'return_square': {'frames': [30, 60, 90], 'magnitude': 28},
     'return_cube': {'frames': [60], 'magnitude': 42},
     'loss_square': {'frames': [60], 'magnitude': 28},
-    'true_range': {'frames': [14], 'magnitude': 30, 'resolution': -110},
+    'true_range': {'frames': [14], 'magnitude': 36, 'resolution': -95},
+    'is_ranged': {'frames': [14], 'magnitude': 14, 'resolution': 0},
 } %}
 
 with daily_grid as (
@@ -27,6 +28,7 @@ ranged as (
         return_1d * return_1d * return_1d as return_cube,
         least(return_1d, 0) * least(return_1d, 0) as loss_square,
         close * capital_factor as close_adjusted,
+        case when high is not null and low is not null then cast(1 as double precision) end as is_ranged,
         -- greatest() skips NULLs, a missing quote must not; the close before is what the return
         -- grew from, which saves a pass over the windows
         case
@@ -59,38 +61,18 @@ rolled as (
         {% endfor -%}
         {{ rolling_sum(sums, 'return_cube', 60) }} as cubes_60,
         {{ rolling_mean(sums, 'loss_square', 60) }} as downside_variance_60,
-        {{ rolling_extreme(highest_return, 'last_21') }} as highest_return_21,
+        {{ rolling_order(highest_return) }} as highest_return_21,
         {{ rolling_mean(sums, 'true_range', 14) }} as mean_true_range_14,
-        count(true_range) over last_14 as true_ranges_14
+        {{ rolling_sum(sums, 'is_ranged', 14) }} as true_ranges_14
     from
-        {{ with_rolling('ranged', sums, [highest_return]) }}
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        last_14 as (
-            partition by spell_key
-            order by session_idx
-            rows between 13 preceding and current row
-        ),
-        last_21 as (
-            partition by spell_key
-            order by session_idx
-            rows between 20 preceding and current row
-        ),
-        last_30 as (
-            partition by spell_key
-            order by session_idx
-            rows between 29 preceding and current row
-        ),
-        last_60 as (
-            partition by spell_key
-            order by session_idx
-            rows between 59 preceding and current row
-        ),
-        last_90 as (
-            partition by spell_key
-            order by session_idx
-            rows between 89 preceding and current row
-        )
+        {{ with_rolling(
+            'ranged',
+            ['spell_session', 'traded_sessions', 'close', 'close_adjusted'],
+            ['sessions_since_break'],
+            sums,
+            [highest_return]
+        ) }}
+    {{ rolling_windows([21]) }}
 
 ),
 
