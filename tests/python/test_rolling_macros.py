@@ -71,7 +71,9 @@ from (
         {{ rolling_order(gappy_middle) }} as gappy_median_20,
         {{ lagged('gappy', 7, nullable=true) }} as gappy_7_ago
     from
-        {{ with_rolling('series', [], ['volume', 'gappy'], sums, [highest, lowest, middle, gappy_middle]) }}
+        {{ with_rolling(
+            'series', [], ['volume', 'gappy'], sums, [highest, lowest, middle, gappy_middle]
+        ) }}
     {{ rolling_windows([20, 252]) }}
 ) as rolled
 order by spell_key, session_idx
