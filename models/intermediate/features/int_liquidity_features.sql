@@ -2,7 +2,7 @@
     'volume_adjusted': {'frames': [5, 60], 'magnitude': 48, 'resolution': -20},
     'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
     'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
-    'impact': {'frames': [21], 'magnitude': 14, 'resolution': -83},
+    'impact': {'frames': [21], 'magnitude': 20, 'resolution': -83},
     'turnover': {'frames': [21], 'magnitude': 14},
     'is_impact': {'frames': [21], 'magnitude': 14, 'resolution': 0},
     'is_turnover': {'frames': [21], 'magnitude': 14, 'resolution': 0},
@@ -10,7 +10,7 @@
 } %}
 {% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
 {% set log_sums = {
-    'adv_20_log': {'frames': [252], 'magnitude': 14},
+    'adv_20_log': {'frames': [252], 'magnitude': 20},
     'adv_log_square': {'frames': [252], 'magnitude': 28},
     'is_adv_log': {'frames': [252], 'magnitude': 14, 'resolution': 0},
 } %}
