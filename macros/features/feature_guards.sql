@@ -19,14 +19,18 @@
     2 * (traded_sessions - coalesce({{ lagged }}, 0)) >= {{ sessions }}
 {%- endmacro %}
 
-{# traded_lags(sessions): for each n, traded_sessions n sessions ago as traded_lag_n (half_traded). #}
+{#
+  In a stage that selects from with_rolling():
+    traded_lags(sessions)   for each n, traded_sessions n sessions ago as traded_lag_n (half_traded)
+    quote_lags(sessions)    for each k, close and capital factor k sessions ago, as close_lag_k and
+                            factor_lag_k
+#}
 {% macro traded_lags(sessions) -%}
     {% for n in sessions -%}
         {{ lagged('traded_sessions', n) }} as traded_lag_{{ n }}{{ ', ' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}
 
-{# quote_lags(sessions): close and capital factor k sessions ago, as close_lag_k and factor_lag_k. #}
 {% macro quote_lags(sessions) -%}
     {% for k in sessions -%}
         {{ lagged('close', k) }} as close_lag_{{ k }},

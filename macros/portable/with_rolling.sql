@@ -2,19 +2,19 @@
   Statistics of the latest n sessions of a spell: what a stage that has any selects from, and what it
   says in place of its windows.
 
-    with_rolling(relation, columns, nullable, sums, orders)
+    with_rolling(relation, columns, nullable, sums, order_statistics)
       columns    what the stage reads, now or sessions ago (lagged), and is never NULL
       nullable   further columns of doubles it reads, which may be NULL (never NaN)
       sums       columns of doubles, each with
                    frames       lengths of the frames it is summed over
                    magnitude    power of two that the absolute values of no spell add up to
                    resolution   power of two so small that a value may be rounded to it (default -64)
-      orders     dictionaries of function (max, min, median), values (a column), sessions
-    rolling_windows(lengths)                the windows; lengths of the frames of `orders`
-    lagged(column, k, nullable)             the value k sessions ago, NULL before the spell began
-    rolling_sum(sums, column, sessions)     rolling_sum.sql
-    rolling_order(order)                    the largest, smallest or middle value of a frame; that
-                                            interpolated as percentile_cont does
+      order_statistics   dictionaries of function (max, min, median), values (a column), sessions
+    rolling_windows(lengths)              the windows; lengths of the frames of `order_statistics`
+    lagged(column, k, nullable)           the value k sessions ago, NULL before the spell began
+    rolling_sum(sums, column, sessions)   rolling_sum.sql
+    rolling_order_statistic(statistic)    the largest, smallest or middle value of a frame, that
+                                          interpolated as percentile_cont does
 
   Rows are those of spell_key in order of session_idx.
 
@@ -28,11 +28,11 @@
   which is exact because its summands are cut into exact parts (exact_sum.sql). Arrays hold NaN for
   NULL, because elements of an array with NULLs are found by counting.
 #}
-{% macro with_rolling(relation, columns, nullable=[], sums={}, orders=[]) -%}
-    {{ return(adapter.dispatch('with_rolling', 'asx_warehouse')(relation, columns, nullable, sums, orders)) }}
+{% macro with_rolling(relation, columns, nullable=[], sums={}, order_statistics=[]) -%}
+    {{ return(adapter.dispatch('with_rolling', 'asx_warehouse')(relation, columns, nullable, sums, order_statistics)) }}
 {%- endmacro %}
 
-{% macro default__with_rolling(relation, columns, nullable, sums, orders) -%}
+{% macro default__with_rolling(relation, columns, nullable, sums, order_statistics) -%}
     {%- set of_20 = [] -%}
     {%- for column, sum in sums.items() if sum.frames | max >= 20 -%}
         {%- do of_20.append(column) -%}
@@ -65,7 +65,7 @@
 {%- endmacro %}
 
 {# "offset 0" keeps a value from being computed again wherever it is read. #}
-{% macro postgres__with_rolling(relation, columns, nullable, sums, orders) -%}
+{% macro postgres__with_rolling(relation, columns, nullable, sums, order_statistics) -%}
     (
         select
             spell_key,
@@ -85,8 +85,8 @@
             total_{{ loop.index }}_{{ column }},
                 {% endfor -%}
             {%- endfor -%}
-            {% for order in orders -%}
-            all_{{ order_name(order) }},
+            {% for statistic in order_statistics -%}
+            all_{{ order_statistic_name(statistic) }},
             {% endfor -%}
             row_at
         from (
@@ -109,10 +109,10 @@
                         as total_{{ loop.index }}_{{ column }},
                         {% endfor -%}
                     {%- endfor -%}
-                    {% for order in orders -%}
-                    {{ window_function_schema() }}.moving_{{ order['function'] }}(
-                        array_agg({{ order['values'] }} order by session_idx), {{ order.sessions }}
-                    ) as all_{{ order_name(order) }},
+                    {% for statistic in order_statistics -%}
+                    {{ array_function_schema() }}.moving_{{ statistic['function'] }}(
+                        array_agg({{ statistic['values'] }} order by session_idx), {{ statistic.sessions }}
+                    ) as all_{{ order_statistic_name(statistic) }},
                     {% endfor -%}
                     array_agg(session_idx order by session_idx) as all_session_idx
                 from {{ postgres_with_totals(relation, sums) }}
@@ -186,18 +186,18 @@
     {{ or_null(element) if nullable else element }}
 {%- endmacro %}
 
-{% macro rolling_order(order) -%}
-    {{ return(adapter.dispatch('rolling_order', 'asx_warehouse')(order)) }}
+{% macro rolling_order_statistic(statistic) -%}
+    {{ return(adapter.dispatch('rolling_order_statistic', 'asx_warehouse')(statistic)) }}
 {%- endmacro %}
 
-{% macro default__rolling_order(order) -%}
-    {{ order['function'] }}({{ order['values'] }}) over last_{{ order.sessions }}
+{% macro default__rolling_order_statistic(statistic) -%}
+    {{ statistic['function'] }}({{ statistic['values'] }}) over last_{{ statistic.sessions }}
 {%- endmacro %}
 
-{% macro postgres__rolling_order(order) -%}
-    all_{{ order_name(order) }}[row_at]
+{% macro postgres__rolling_order_statistic(statistic) -%}
+    all_{{ order_statistic_name(statistic) }}[row_at]
 {%- endmacro %}
 
-{% macro order_name(order) -%}
-    {{ order['function'] }}_{{ order['values'] }}_{{ order.sessions }}
+{% macro order_statistic_name(statistic) -%}
+    {{ statistic['function'] }}_{{ statistic['values'] }}_{{ statistic.sessions }}
 {%- endmacro %}

@@ -64,11 +64,11 @@ from (
         {{ rolling_sum(sums, 'volume', 60) }} as volumes_60,
         {{ rolling_sum(sums, 'volume_square', 60) }} as volume_squares_60,
         {{ rolling_sum(sums, 'volume_cube', 60) }} as volume_cubes_60,
-        {{ rolling_order(middle) }} as median_20,
+        {{ rolling_order_statistic(middle) }} as median_20,
         {{ rolling_slope('volume', 20) }} as slope_20,
-        {{ rolling_order(highest) }} as highest_252,
-        {{ rolling_order(lowest) }} as lowest_20,
-        {{ rolling_order(gappy_middle) }} as gappy_median_20,
+        {{ rolling_order_statistic(highest) }} as highest_252,
+        {{ rolling_order_statistic(lowest) }} as lowest_20,
+        {{ rolling_order_statistic(gappy_middle) }} as gappy_median_20,
         {{ lagged('gappy', 7, nullable=true) }} as gappy_7_ago
     from
         {{ with_rolling(

@@ -121,10 +121,10 @@ dollar_windows as (
         spell_session,
         traded_sessions,
         {{ traded_lags([20]) }},
-        {{ rolling_order(median_turnover) }} as median_20
+        {{ rolling_order_statistic(median_turnover) }} as median_20
     from
         {{ with_rolling(
-            'traded', ['spell_session', 'traded_sessions'], orders=[median_turnover]
+            'traded', ['spell_session', 'traded_sessions'], order_statistics=[median_turnover]
         ) }}
     {{ rolling_windows([20]) }}
 

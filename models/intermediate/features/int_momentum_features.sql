@@ -54,9 +54,9 @@ rolled as (
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
         {{ rolling_mean(sums, 'close_adjusted', 50) }} as mean_50,
-        {{ rolling_order(highest_close) }} as highest_close_252,
-        {{ rolling_order(highest_high) }} as highest_20,
-        {{ rolling_order(lowest_low) }} as lowest_20,
+        {{ rolling_order_statistic(highest_close) }} as highest_close_252,
+        {{ rolling_order_statistic(highest_high) }} as highest_20,
+        {{ rolling_order_statistic(lowest_low) }} as lowest_20,
         {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
         {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14
     from

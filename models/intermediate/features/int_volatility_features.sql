@@ -61,7 +61,7 @@ rolled as (
         {% endfor -%}
         {{ rolling_sum(sums, 'return_cube', 60) }} as cubes_60,
         {{ rolling_mean(sums, 'loss_square', 60) }} as downside_variance_60,
-        {{ rolling_order(highest_return) }} as highest_return_21,
+        {{ rolling_order_statistic(highest_return) }} as highest_return_21,
         {{ rolling_mean(sums, 'true_range', 14) }} as mean_true_range_14,
         {{ rolling_sum(sums, 'is_ranged', 14) }} as true_ranges_14
     from

@@ -8,22 +8,22 @@
     moving_max, moving_min   a queue of the places whose values may still become the extreme
     moving_median            the frame kept sorted; the interpolation is percentile_cont's
 #}
-{% macro create_window_functions() %}
+{% macro create_array_functions() %}
     {% if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'test'] %}
-        {{ return(adapter.dispatch('create_window_functions', 'asx_warehouse')()) }}
+        {{ return(adapter.dispatch('create_array_functions', 'asx_warehouse')()) }}
     {% endif %}
 {% endmacro %}
 
-{% macro default__create_window_functions() %}
+{% macro default__create_array_functions() %}
 {% endmacro %}
 
-{% macro postgres__create_window_functions() %}
-    {% set schema = window_function_schema() %}
-    {% call statement('window_functions') %}
+{% macro postgres__create_array_functions() %}
+    {% set schema = array_function_schema() %}
+    {% call statement('array_functions') %}
         do $do$
         begin
             -- one run at a time replaces them
-            perform pg_advisory_xact_lock(hashtext('asx_warehouse window functions'));
+            perform pg_advisory_xact_lock(hashtext('asx_warehouse array functions'));
             create schema if not exists {{ schema }};
             {%- for name, overtakes in [('moving_max', '<='), ('moving_min', '>=')] %}
             create or replace function {{ schema }}.{{ name }}(series double precision[], n integer)
@@ -85,6 +85,6 @@
     {% endcall %}
 {% endmacro %}
 
-{% macro window_function_schema() -%}
+{% macro array_function_schema() -%}
     {{ adapter.quote(var('schema_prefix') ~ 'intermediate') }}
 {%- endmacro %}
