@@ -57,7 +57,7 @@ GRID = """
         daily_grid.open, daily_grid.high, daily_grid.low, daily_grid.close, daily_grid.volume,
         daily_grid.capital_factor, daily_grid.traded_sessions, daily_grid.sessions_since_break,
         daily_grid.return_1d,
-        daily_grid.is_traded and universe.is_universe_kind and universe.is_liquid_enough as ranked,
+        universe.is_member as ranked,
         fundamental_daily.market_cap, sector_versions.sector, market_returns.market_return_1d
     from intermediate.int_daily_grid as daily_grid
     inner join intermediate.int_universe as universe using (spell_key, session_idx)

@@ -1,8 +1,9 @@
 {#
-  Tables on Postgres, in place of dbt's own materialization, for three reasons:
+  Tables on Postgres, in place of dbt's own materialization, for four reasons:
 
   - Rows are written by `create table as`, which may use parallel workers (`insert ... select`, dbt's
     way under a contract, may not), and constraints and indexes follow once, on the whole table.
+  - Tables of the grid get the index they are joined by (join_in_key_order.sql).
   - The table is analysed before anything reads it: without statistics the models after it join as
     if it were nearly empty.
   - Nobody waits for anybody. The new table takes the old one's name in one transaction, as in dbt;
@@ -27,6 +28,7 @@
     {%- endcall %}
     {% do postgres_add_constraints(new) %}
     {% do create_indexes(new) %}
+    {% do postgres_index_grid(new) %}
     {% call statement('analyze') -%}
         analyze {{ new }}
     {%- endcall %}
@@ -99,6 +101,16 @@
                 alter table {{ relation }} {{ parts | join(', ') }}
             {%- endcall -%}
         {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{# The key of a table with a row for each of the grid, or for some of them. #}
+{% macro postgres_index_grid(relation) -%}
+    {%- set names = adapter.get_columns_in_relation(relation) | map(attribute='name') | list -%}
+    {%- if 'spell_key' in names and 'session_idx' in names -%}
+        {%- call statement('grid_index') -%}
+            create unique index on {{ relation }} (spell_key, session_idx)
+        {%- endcall -%}
     {%- endif -%}
 {%- endmacro %}
 

@@ -9,7 +9,8 @@
                    frames       lengths of the frames it is summed over
                    magnitude    power of two that the absolute values of no spell add up to
                    resolution   power of two so small that a value may be rounded to it (default -64)
-      order_statistics   dictionaries of function (max, min, median), values (a column), sessions
+      order_statistics   dictionaries of function (max, min, median), values (a column of doubles that
+                         is not infinite on the side it is not the extreme of), sessions
     rolling_windows(lengths)              the windows; lengths of the frames of `order_statistics`
     lagged(column, k, nullable)           the value k sessions ago, NULL before the spell began
     rolling_sum(sums, column, sessions)   rolling_sum.sql
@@ -110,9 +111,13 @@
                         {% endfor -%}
                     {%- endfor -%}
                     {% for statistic in order_statistics -%}
+                    {% if is_compared(statistic) -%}
+                    array_agg(coalesce({{ statistic['values'] }}, {{ least_extreme(statistic) }}) order by session_idx)
+                    {%- else -%}
                     {{ array_function_schema() }}.moving_{{ statistic['function'] }}(
                         array_agg({{ statistic['values'] }} order by session_idx), {{ statistic.sessions }}
-                    ) as all_{{ order_statistic_name(statistic) }},
+                    )
+                    {%- endif %} as all_{{ order_statistic_name(statistic) }},
                     {% endfor -%}
                     array_agg(session_idx order by session_idx) as all_session_idx
                 from {{ postgres_with_totals(relation, sums) }}
@@ -195,7 +200,29 @@
 {%- endmacro %}
 
 {% macro postgres__rolling_order_statistic(statistic) -%}
-    all_{{ order_statistic_name(statistic) }}[row_at]
+    {%- set array = 'all_' ~ order_statistic_name(statistic) -%}
+    {%- if is_compared(statistic) -%}
+    nullif(
+        {{ 'greatest' if statistic['function'] == 'max' else 'least' }}(
+            {%- for k in range(statistic.sessions) -%}
+            {{ array }}[row_at - {{ k }}]{{ ', ' if not loop.last }}
+            {%- endfor -%}
+        ),
+        {{ least_extreme(statistic) }}
+    )
+    {%- else -%}
+    {{ array }}[row_at]
+    {%- endif -%}
+{%- endmacro %}
+
+{# Extremes of so few elements are found sooner by looking at each of them. #}
+{% macro is_compared(statistic) -%}
+    {{ return(statistic['function'] in ['max', 'min'] and statistic.sessions <= 32) }}
+{%- endmacro %}
+
+{# What stands for NULL in the array of such an extreme. #}
+{% macro least_extreme(statistic) -%}
+    cast('{{ '-' if statistic['function'] == 'max' }}infinity' as double precision)
 {%- endmacro %}
 
 {% macro order_statistic_name(statistic) -%}

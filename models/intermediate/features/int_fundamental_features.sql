@@ -1,16 +1,11 @@
 {#
-  Family fundamental, the part that runs across a session: over the traded rows of the universe, and
-  only those rows have one. What needs no other company is int_fundamental_daily.
+  Family fundamental, the part that runs across a session: over its members (int_universe), and only
+  those rows have one. What needs no other company is int_fundamental_daily.
 #}
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set scored = ['pe_ratio', 'pb_ratio', 'pe_inverse', 'roe', 'current_ratio', 'debt_to_equity'] %}
 
-with daily_grid as (
-
-    select * from {{ ref('int_daily_grid') }}
-
-),
-
-universe as (
+with universe as (
 
     select * from {{ ref('int_universe') }}
 
@@ -36,18 +31,12 @@ members as (
         fundamental_daily.profit_margin,
         fundamental_daily.revenue_growth_yoy
     from fundamental_daily
-    inner join daily_grid
-        on
-            fundamental_daily.spell_key = daily_grid.spell_key
-            and fundamental_daily.session_idx = daily_grid.session_idx
     inner join universe
         on
             fundamental_daily.spell_key = universe.spell_key
             and fundamental_daily.session_idx = universe.session_idx
     where
-        daily_grid.is_traded
-        and universe.is_universe_kind
-        and universe.is_liquid_enough
+        universe.is_member
         and fundamental_daily.fund_period_end is not null
 
 ),
@@ -121,3 +110,4 @@ select
     {{ mean_of_present(['pe_inverse_rank', 'cheap_book_rank', 'roe_rank'], 2) }} as value_score,
     {{ mean_of_present(['roe_rank', 'margin_rank', 'growth_rank'], 2) }} as quality_score
 from standardised
+{{ in_key_order() }}

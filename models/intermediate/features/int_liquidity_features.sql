@@ -1,3 +1,4 @@
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set sums = {
     'volume_adjusted': {'frames': [5, 60], 'magnitude': 48, 'resolution': -20},
     'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
@@ -7,13 +8,11 @@
     'is_impact': {'frames': [21], 'magnitude': 14, 'resolution': 0},
     'is_turnover': {'frames': [21], 'magnitude': 14, 'resolution': 0},
     'is_zero_return': {'frames': [60], 'magnitude': 14, 'resolution': 0},
-} %}
-{% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
-{% set log_sums = {
     'adv_20_log': {'frames': [252], 'magnitude': 20},
     'adv_log_square': {'frames': [252], 'magnitude': 28},
     'is_adv_log': {'frames': [252], 'magnitude': 14, 'resolution': 0},
 } %}
+{% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
 
 with daily_grid as (
 
@@ -39,13 +38,64 @@ sized as (
         daily_grid.close,
         daily_grid.volume / daily_grid.capital_factor as volume_adjusted,
         daily_grid.close * daily_grid.volume as dollar_volume,
-        daily_grid.close * daily_grid.volume / nullif(fundamental_daily.market_cap, 0) as turnover,
-        abs(daily_grid.return_1d) / nullif(daily_grid.close * daily_grid.volume, 0) as impact
+        daily_grid.close * daily_grid.volume / nullif(fundamental_daily.market_cap, 0) as turnover
     from daily_grid
     left join fundamental_daily
         on
             daily_grid.spell_key = fundamental_daily.spell_key
             and daily_grid.session_idx = fundamental_daily.session_idx
+
+),
+
+-- The median first, as the z-score is a statistic of it. Windows of dollar volume are exempt from
+-- the break guard: a capital change moves price and volume against each other.
+dollar_windows as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        close,
+        volume_adjusted,
+        dollar_volume,
+        turnover,
+        {{ traded_lags([20]) }},
+        {{ rolling_order_statistic(median_turnover) }} as median_20
+    from
+        {{ with_rolling(
+            'sized',
+            ['spell_session', 'traded_sessions', 'close', 'volume_adjusted', 'dollar_volume'],
+            ['sessions_since_break', 'return_1d', 'turnover'],
+            order_statistics=[median_turnover]
+        ) }}
+    {{ rolling_windows([20]) }}
+
+),
+
+dollar_volumes as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        close,
+        volume_adjusted,
+        turnover,
+        abs(return_1d) / nullif(dollar_volume, 0) as impact,
+        case
+            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }} then median_20
+        end as adv_20_median,
+        case
+            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
+                then ln(1 + median_20)
+        end as adv_20_log
+    from dollar_windows
 
 ),
 
@@ -57,18 +107,21 @@ powers as (
         spell_session,
         traded_sessions,
         sessions_since_break,
-        return_1d,
         close,
         volume_adjusted,
         volume_adjusted * volume_adjusted as volume_square,
         volume_adjusted * volume_adjusted * volume_adjusted as volume_cube,
         turnover,
         impact,
+        adv_20_median,
+        adv_20_log,
+        adv_20_log * adv_20_log as adv_log_square,
         case when turnover is not null then cast(1 as double precision) end as is_turnover,
         case when impact is not null then cast(1 as double precision) end as is_impact,
+        case when adv_20_log is not null then cast(1 as double precision) end as is_adv_log,
         -- across a capital change an unchanged price leaves a return of rounding size
         case when abs(return_1d) < 1e-12 then cast(1 as double precision) end as is_zero_return
-    from sized
+    from dollar_volumes
 
 ),
 
@@ -81,6 +134,8 @@ rolled as (
         traded_sessions,
         sessions_since_break,
         close,
+        adv_20_median,
+        adv_20_log,
         {{ traded_lags([5, 21, 60]) }},
         {{ rolling_sum(sums, 'volume_adjusted', 5) }} as volumes_5,
         {{ rolling_sum(sums, 'volume_adjusted', 60) }} as volumes_60,
@@ -90,93 +145,24 @@ rolled as (
         {{ rolling_sum(sums, 'is_impact', 21) }} as traded_impacts_21,
         {{ rolling_sum(sums, 'is_zero_return', 60) }} as zero_returns_60,
         {{ rolling_mean(sums, 'turnover', 21) }} as mean_turnover_21,
-        {{ rolling_sum(sums, 'is_turnover', 21) }} as turnovers_21
+        {{ rolling_sum(sums, 'is_turnover', 21) }} as turnovers_21,
+        {{ rolling_sum(sums, 'is_adv_log', 252) }} as adv_logs_252,
+        {{ rolling_sum(sums, 'adv_20_log', 252) }} as adv_log_sum_252,
+        {{ rolling_sum(sums, 'adv_log_square', 252) }} as adv_log_squares_252
     from
         {{ with_rolling(
-            'powers', ['spell_session', 'traded_sessions', 'close'], ['sessions_since_break'], sums
+            'powers',
+            ['spell_session', 'traded_sessions', 'close'],
+            ['sessions_since_break', 'adv_20_median', 'adv_20_log'],
+            sums
         ) }}
-    {{ rolling_windows() }}
-
-),
-
--- Windows of dollar volume apart, on few columns: a window's cost is in what it carries along. They
--- are exempt from the break guard: a capital change moves price and volume against each other.
-traded as (
-
-    select
-        spell_key,
-        session_idx,
-        spell_session,
-        traded_sessions,
-        close * volume as dollar_volume
-    from daily_grid
-
-),
-
-dollar_windows as (
-
-    select
-        spell_key,
-        session_idx,
-        spell_session,
-        traded_sessions,
-        {{ traded_lags([20]) }},
-        {{ rolling_order_statistic(median_turnover) }} as median_20
-    from
-        {{ with_rolling(
-            'traded', ['spell_session', 'traded_sessions'], order_statistics=[median_turnover]
-        ) }}
-    {{ rolling_windows([20]) }}
-
-),
-
-dollar_volumes as (
-
-    select
-        spell_key,
-        session_idx,
-        case
-            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }} then median_20
-        end as adv_20_median,
-        case
-            when spell_session >= 20 and {{ half_traded(20, 'traded_lag_20') }}
-                then ln(1 + median_20)
-        end as adv_20_log
-    from dollar_windows
-
-),
-
-logs as (
-
-    select
-        spell_key,
-        session_idx,
-        adv_20_median,
-        adv_20_log,
-        adv_20_log * adv_20_log as adv_log_square,
-        case when adv_20_log is not null then cast(1 as double precision) end as is_adv_log
-    from dollar_volumes
-
-),
-
-standardised as (
-
-    select
-        spell_key,
-        session_idx,
-        adv_20_median,
-        adv_20_log,
-        {{ rolling_sum(log_sums, 'is_adv_log', 252) }} as adv_logs_252,
-        {{ rolling_sum(log_sums, 'adv_20_log', 252) }} as adv_log_sum_252,
-        {{ rolling_sum(log_sums, 'adv_log_square', 252) }} as adv_log_squares_252
-    from {{ with_rolling('logs', [], ['adv_20_median', 'adv_20_log'], log_sums) }}
     {{ rolling_windows() }}
 
 )
 
 select
-    rolled.spell_key,
-    rolled.session_idx,
+    spell_key,
+    session_idx,
     {% set is_raw = market_var('price_basis') == 'raw' -%}
     {{ 'adv_20_median' if is_raw else 'cast(null as double precision)' }} as adv_20_median,
     {{ 'adv_20_log' if is_raw else 'cast(null as double precision)' }} as adv_20_log,
@@ -230,7 +216,3 @@ select
     end as turnover_21,
     {{ 'ln(close)' if is_raw else 'cast(null as double precision)' }} as price_log
 from rolled
-inner join standardised
-    on
-        rolled.spell_key = standardised.spell_key
-        and rolled.session_idx = standardised.session_idx

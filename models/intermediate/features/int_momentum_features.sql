@@ -2,13 +2,12 @@
 {% set highest_high = {'function': 'max', 'values': 'high_adjusted', 'sessions': 20} %}
 {% set lowest_low = {'function': 'min', 'values': 'low_adjusted', 'sessions': 20} %}
 {% set sums = {
-    'close_adjusted': {'frames': [50, 200], 'magnitude': 36},
     'gain_adjusted': {'frames': [14], 'magnitude': 36},
     'loss_adjusted': {'frames': [14], 'magnitude': 36},
 } %}
-{% set close_sums = {'close_adjusted': sums['close_adjusted']} %}
+{% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36}} %}
 {#- the close before is what the return grew from, which saves a pass over the windows #}
-{% set change_adjusted = 'close * capital_factor - close * capital_factor / (1 + return_1d)' %}
+{% set change_adjusted = 'close_adjusted - close_adjusted / (1 + return_1d)' %}
 
 with daily_grid as (
 
@@ -29,12 +28,70 @@ adjusted as (
         close,
         capital_factor,
         close * capital_factor as close_adjusted,
-        greatest({{ change_adjusted }}, 0) as gain_adjusted,
-        greatest(-({{ change_adjusted }}), 0) as loss_adjusted,
         -- a quote the vendor lacks makes the window's range infinite, which is recognised below
         coalesce(high * capital_factor, cast('infinity' as double precision)) as high_adjusted,
         coalesce(low * capital_factor, cast('-infinity' as double precision)) as low_adjusted
     from daily_grid
+
+),
+
+-- averages first, as the slope is a statistic of one
+close_windows as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        open,
+        close,
+        capital_factor,
+        close_adjusted,
+        high_adjusted,
+        low_adjusted,
+        {{ traded_lags([50, 200]) }},
+        {{ rolling_mean(close_sums, 'close_adjusted', 50) }} as mean_50,
+        {{ rolling_mean(close_sums, 'close_adjusted', 200) }} as mean_200
+    from
+        {{ with_rolling(
+            'adjusted',
+            [
+                'spell_session', 'traded_sessions', 'close', 'capital_factor', 'close_adjusted',
+                'high_adjusted', 'low_adjusted'
+            ],
+            ['sessions_since_break', 'return_1d', 'open'],
+            close_sums
+        ) }}
+    {{ rolling_windows() }}
+
+),
+
+averaged as (
+
+    select
+        spell_key,
+        session_idx,
+        spell_session,
+        traded_sessions,
+        sessions_since_break,
+        return_1d,
+        open,
+        close,
+        capital_factor,
+        close_adjusted,
+        high_adjusted,
+        low_adjusted,
+        greatest({{ change_adjusted }}, 0) as gain_adjusted,
+        greatest(-({{ change_adjusted }}), 0) as loss_adjusted,
+        case
+            when spell_session >= 50 and {{ half_traded(50, 'traded_lag_50') }} then mean_50
+        end as sma_50,
+        case
+            when spell_session >= 200 and {{ half_traded(200, 'traded_lag_200') }} then mean_200
+        end as sma_200
+    from close_windows
 
 ),
 
@@ -51,92 +108,25 @@ rolled as (
         close,
         capital_factor,
         close_adjusted,
+        sma_50,
+        sma_200,
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
-        {{ traded_lags([5, 14, 20, 21, 50, 63, 126, 252]) }},
-        {{ rolling_mean(sums, 'close_adjusted', 50) }} as mean_50,
+        {{ traded_lags([5, 14, 20, 21, 63, 126, 252]) }},
         {{ rolling_order_statistic(highest_close) }} as highest_close_252,
         {{ rolling_order_statistic(highest_high) }} as highest_20,
         {{ rolling_order_statistic(lowest_low) }} as lowest_20,
         {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
-        {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14
+        {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14,
+        {{ rolling_slope('sma_200', 20) }} as slope_20
     from
         {{ with_rolling(
-            'adjusted',
+            'averaged',
             ['spell_session', 'traded_sessions', 'close', 'capital_factor', 'close_adjusted'],
-            ['sessions_since_break', 'return_1d', 'open'],
+            ['sessions_since_break', 'return_1d', 'open', 'sma_50', 'sma_200'],
             sums,
             [highest_close, highest_high, lowest_low]
         ) }}
     {{ rolling_windows([20, 252]) }}
-
-),
-
--- The long average and its slope apart, on few columns: a window's cost is in what it carries along.
-closes as (
-
-    select
-        spell_key,
-        session_idx,
-        spell_session,
-        traded_sessions,
-        close * capital_factor as close_adjusted
-    from daily_grid
-
-),
-
-long_windows as (
-
-    select
-        spell_key,
-        session_idx,
-        spell_session,
-        traded_sessions,
-        {{ traded_lags([200]) }},
-        {{ rolling_mean(sums, 'close_adjusted', 200) }} as mean_200
-    from {{ with_rolling('closes', ['spell_session', 'traded_sessions'], sums=close_sums) }}
-    {{ rolling_windows() }}
-
-),
-
-long_averages as (
-
-    select
-        spell_key,
-        session_idx,
-        case
-            when spell_session >= 200 and {{ half_traded(200, 'traded_lag_200') }} then mean_200
-        end as sma_200
-    from long_windows
-
-),
-
-sloped as (
-
-    select
-        spell_key,
-        session_idx,
-        sma_200,
-        {{ rolling_slope('sma_200', 20) }} as slope_20
-    from {{ with_rolling('long_averages', [], ['sma_200']) }}
-    {{ rolling_windows() }}
-
-),
-
-averaged as (
-
-    select
-        rolled.*,
-        case
-            when rolled.spell_session >= 50 and {{ half_traded(50, 'traded_lag_50') }}
-                then rolled.mean_50
-        end as sma_50,
-        sloped.sma_200,
-        sloped.slope_20
-    from rolled
-    inner join sloped
-        on
-            rolled.spell_key = sloped.spell_key
-            and rolled.session_idx = sloped.session_idx
 
 ),
 
@@ -193,7 +183,7 @@ computed as (
                 then (open / close_lag_1) * (capital_factor / factor_lag_1) - 1
         end as gap_1d,
         case when {{ unbroken(218) }} then slope_20 / sma_200 end as sma200_slope
-    from averaged
+    from rolled
 
 )
 

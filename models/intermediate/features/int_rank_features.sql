@@ -1,14 +1,10 @@
 {#
-  Cross-sectional values: within a session, over the traded rows of the universe, and only those
-  rows have one.
+  Cross-sectional values: within a session, over its members (int_universe), and only those rows have
+  one.
 #}
-with daily_grid as (
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
 
-    select * from {{ ref('int_daily_grid') }}
-
-),
-
-universe as (
+with universe as (
 
     select * from {{ ref('int_universe') }}
 
@@ -38,18 +34,12 @@ fundamental_daily as (
 
 ),
 
-sector_versions as (
-
-    select * from {{ ref('int_sector_versions') }}
-
-),
-
 members as (
 
     select
-        daily_grid.spell_key,
-        daily_grid.session_idx,
-        sector_versions.sector,
+        universe.spell_key,
+        universe.session_idx,
+        universe.sector,
         momentum_features.mom_1,
         momentum_features.mom_12_1,
         -- volatilities that are equal but for rounding, like those of shares that moved by the same
@@ -57,39 +47,24 @@ members as (
         floor(volatility_features.vol_60 * 1e12 + 0.5) as vol_60,
         liquidity_features.adv_20_median,
         fundamental_daily.market_cap
-    from daily_grid
-    inner join universe
-        on
-            daily_grid.spell_key = universe.spell_key
-            and daily_grid.session_idx = universe.session_idx
+    from universe
     inner join momentum_features
         on
-            daily_grid.spell_key = momentum_features.spell_key
-            and daily_grid.session_idx = momentum_features.session_idx
+            universe.spell_key = momentum_features.spell_key
+            and universe.session_idx = momentum_features.session_idx
     inner join volatility_features
         on
-            daily_grid.spell_key = volatility_features.spell_key
-            and daily_grid.session_idx = volatility_features.session_idx
+            universe.spell_key = volatility_features.spell_key
+            and universe.session_idx = volatility_features.session_idx
     inner join liquidity_features
         on
-            daily_grid.spell_key = liquidity_features.spell_key
-            and daily_grid.session_idx = liquidity_features.session_idx
+            universe.spell_key = liquidity_features.spell_key
+            and universe.session_idx = liquidity_features.session_idx
     left join fundamental_daily
         on
-            daily_grid.spell_key = fundamental_daily.spell_key
-            and daily_grid.session_idx = fundamental_daily.session_idx
-    left join sector_versions
-        on
-            daily_grid.security_id = sector_versions.security_id
-            and daily_grid.session_idx >= sector_versions.from_session_idx
-            and (
-                daily_grid.session_idx < sector_versions.before_session_idx
-                or sector_versions.before_session_idx is null
-            )
-    where
-        daily_grid.is_traded
-        and universe.is_universe_kind
-        and universe.is_liquid_enough
+            universe.spell_key = fundamental_daily.spell_key
+            and universe.session_idx = fundamental_daily.session_idx
+    where universe.is_member
 
 ),
 
@@ -120,3 +95,4 @@ left join sector_medians
     on
         members.session_idx = sector_medians.session_idx
         and members.sector = sector_medians.sector
+{{ in_key_order() }}

@@ -1,8 +1,10 @@
 {#
   One row per market session: the benchmark's return since the session before and over the last 21
   and 63 sessions. For a session the index lacks (or the one after it, whose return would span two)
-  the equal-weighted mean of the universe's returns, clipped at one half, stands in.
+  the equal-weighted mean of its members' returns, clipped at one half, stands in.
 #}
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
+
 with sessions as (
 
     select
@@ -23,12 +25,6 @@ index_levels as (
 
 ),
 
-daily_grid as (
-
-    select * from {{ ref('int_daily_grid') }}
-
-),
-
 momentum_features as (
 
     select * from {{ ref('int_momentum_features') }}
@@ -44,24 +40,18 @@ universe as (
 equal_weighted as (
 
     select
-        daily_grid.session_idx,
+        universe.session_idx,
         {{ exact_mean('greatest(least(momentum_features.ret_1d, 0.5), -0.5)', 12) }}
             as equal_weighted_return
-    from daily_grid
+    from universe
     inner join momentum_features
         on
-            daily_grid.spell_key = momentum_features.spell_key
-            and daily_grid.session_idx = momentum_features.session_idx
-    inner join universe
-        on
-            daily_grid.spell_key = universe.spell_key
-            and daily_grid.session_idx = universe.session_idx
+            universe.spell_key = momentum_features.spell_key
+            and universe.session_idx = momentum_features.session_idx
     where
-        daily_grid.is_traded
-        and universe.is_universe_kind
-        and universe.is_liquid_enough
+        universe.is_member
         and momentum_features.ret_1d is not null
-    group by daily_grid.session_idx
+    group by universe.session_idx
 
 ),
 

@@ -1,7 +1,10 @@
 {#
-  Who is ranked and trained on: by kind (a code without reference data is unknown, and kept, because
-  dropping codes that died before the directory began is survivorship bias) and by liquidity.
+  What each row of the grid counts as: its sector as known then, and whether it is ranked and trained
+  on, by kind (a code without reference data is unknown, and kept, because dropping codes that died
+  before the directory began is survivorship bias) and by liquidity. Members of a session, which
+  everything cross-sectional is taken over, are those of the universe that were traded.
 #}
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set min_adv = var('universe_min_adv_20_median') %}
 
 with daily_grid as (
@@ -16,27 +19,60 @@ securities as (
 
 ),
 
-liquidity_features as (
+sector_versions as (
 
-    select * from {{ ref('int_liquidity_features') }}
+    select * from {{ ref('int_sector_versions') }}
+
+),
+
+{% if min_adv > 0 -%}
+    liquidity_features as (
+
+        select * from {{ ref('int_liquidity_features') }}
+
+    ),
+
+{% endif -%}
+
+judged as (
+
+    select
+        daily_grid.spell_key,
+        daily_grid.session_idx,
+        daily_grid.is_traded,
+        coalesce(securities.kind, 'unknown') as kind,
+        sector_versions.sector,
+        sector_versions.available_at as sector_available_at,
+        coalesce(securities.kind, 'unknown') in ({{ quoted_list(var('universe_kinds')) }})
+        {%- if min_adv > 0 %}
+            and coalesce(liquidity_features.adv_20_median >= {{ min_adv }}, false)
+        {%- endif %} as is_in_universe
+    from daily_grid
+    {% if min_adv > 0 -%}
+        inner join liquidity_features
+            on
+                daily_grid.spell_key = liquidity_features.spell_key
+                and daily_grid.session_idx = liquidity_features.session_idx
+    {% endif -%}
+    left join securities
+        on daily_grid.symbol = securities.symbol
+    left join sector_versions
+        on
+            daily_grid.security_id = sector_versions.security_id
+            and daily_grid.session_idx >= sector_versions.from_session_idx
+            and (
+                daily_grid.session_idx < sector_versions.before_session_idx
+                or sector_versions.before_session_idx is null
+            )
 
 )
 
 select
-    daily_grid.spell_key,
-    daily_grid.session_idx,
-    coalesce(securities.kind, 'unknown') as kind,
-    coalesce(securities.kind, 'unknown')
-    in ({{ quoted_list(var('universe_kinds')) }}) as is_universe_kind,
-    {% if min_adv > 0 -%}
-        coalesce(liquidity_features.adv_20_median >= {{ min_adv }}, false)
-    {%- else -%}
-        true
-    {%- endif %} as is_liquid_enough
-from daily_grid
-inner join liquidity_features
-    on
-        daily_grid.spell_key = liquidity_features.spell_key
-        and daily_grid.session_idx = liquidity_features.session_idx
-left join securities
-    on daily_grid.symbol = securities.symbol
+    spell_key,
+    session_idx,
+    kind,
+    sector,
+    sector_available_at,
+    is_in_universe,
+    is_in_universe and is_traded as is_member
+from judged

@@ -1,3 +1,5 @@
+{{ config(pre_hook="{{ join_in_key_order() }}") }}
+
 with daily_grid as (
 
     select * from {{ ref('int_daily_grid') }}
@@ -19,12 +21,6 @@ fundamental_daily as (
 fundamental_features as (
 
     select * from {{ ref('int_fundamental_features') }}
-
-),
-
-sector_versions as (
-
-    select * from {{ ref('int_sector_versions') }}
 
 ),
 
@@ -93,7 +89,7 @@ final as (
         daily_grid.spell_session as sessions_of_history,
         greatest(
             fundamental_daily.available_at,
-            sector_versions.available_at,
+            universe.sector_available_at,
             verdict_knowledge.available_at,
             macro_daily.available_at,
             announcement_features.available_at,
@@ -104,12 +100,12 @@ final as (
         fundamental_daily.fundamentals_basis,
         fundamental_daily.market_cap_source,
         universe.kind,
-        sector_versions.sector,
+        universe.sector,
         daily_grid.close,
         daily_grid.volume,
         fundamental_daily.market_cap,
         daily_grid.is_traded,
-        universe.is_universe_kind and universe.is_liquid_enough as is_in_universe,
+        universe.is_in_universe,
         daily_grid.is_suspect_break,
         momentum_features.ret_1d,
         momentum_features.mom_5,
@@ -255,14 +251,6 @@ final as (
         on
             daily_grid.spell_key = fundamental_features.spell_key
             and daily_grid.session_idx = fundamental_features.session_idx
-    left join sector_versions
-        on
-            daily_grid.security_id = sector_versions.security_id
-            and daily_grid.session_idx >= sector_versions.from_session_idx
-            and (
-                daily_grid.session_idx < sector_versions.before_session_idx
-                or sector_versions.before_session_idx is null
-            )
     left join verdict_knowledge
         on
             daily_grid.security_id = verdict_knowledge.security_id
