@@ -50,6 +50,8 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
     "jit": "off",
+    # dbt's threads use the processors; workers would each sort the whole of what they join
+    "max_parallel_workers_per_gather": "0",
     "max_connections": "50",
     "timezone": "UTC",
 }

@@ -19,5 +19,5 @@
     set local random_page_cost = 1;
     set local effective_cache_size = '8GB';
     set local hash_mem_multiplier = 1;
-    set local work_mem = '8MB'
+    set local work_mem = '16MB'
 {%- endmacro %}

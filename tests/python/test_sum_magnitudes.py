@@ -12,10 +12,11 @@ from built_warehouse import PROJECT, Warehouse
 # the longest spell that macros/portable/with_rolling.sql allows for
 SESSIONS = 2**14
 STAGES = {
-    "int_momentum_features": ["adjusted"],
+    "int_announcement_features": ["latest"],
+    "int_momentum_features": ["adjusted", "averaged"],
     "int_volatility_features": ["ranged"],
     "int_relative_features": ["paired"],
-    "int_liquidity_features": ["powers", "logs"],
+    "int_liquidity_features": ["powers"],
 }
 DECLARED = re.compile(r"'(\w+)': \{'frames': \[[\d, ]+\], 'magnitude': (\d+)")
 

@@ -1,12 +1,29 @@
 {#
   Counts and tone of the announcements known at each session. They are summed by security and
   session first; a count is 0 only where the source covers the whole window, else NULL, so windows
-  run over the sessions from the source's first one on.
+  run over the sessions from the source's first one on, and earlier rows follow as they are.
 #}
 {% set events = ['guidance', 'dividend', 'acquisition', 'earnings', 'capital_raising', 'trading_halt'] %}
 {% set stances = ['bullish', 'bearish', 'neutral'] %}
+{% set sums = {
+    'announcements': {'frames': [21], 'magnitude': 20, 'resolution': 0},
+    'sensitive': {'frames': [21], 'magnitude': 20, 'resolution': 0},
+    'unflagged': {'frames': [21], 'magnitude': 20, 'resolution': 0},
+    'weighted_sentiment': {'frames': [21], 'magnitude': 20, 'resolution': -44},
+    'confidence': {'frames': [21], 'magnitude': 20, 'resolution': -44},
+    'scored': {'frames': [21], 'magnitude': 20, 'resolution': 0},
+    'event_guidance': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'event_dividend': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'event_acquisition': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'event_earnings': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'event_capital_raising': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'event_trading_halt': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'stance_bullish': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'stance_bearish': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'stance_neutral': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+} %}
 
-with daily_grid as (
+with daily_grid as not materialized (
 
     select * from {{ ref('int_daily_grid') }}
 
@@ -68,17 +85,8 @@ gridded as (
         daily_grid.trade_date,
         daily_grid.spell_session,
         daily_grid.traded_sessions,
-        by_session.announcements,
-        by_session.sensitive,
-        by_session.unflagged,
-        by_session.weighted_sentiment,
-        by_session.confidence,
-        by_session.scored,
-        {% for event in events -%}
-            by_session.event_{{ event }},
-        {% endfor -%}
-        {% for stance in stances -%}
-            by_session.stance_{{ stance }},
+        {% for column in sums -%}
+            cast(coalesce(by_session.{{ column }}, 0) as double precision) as {{ column }},
         {% endfor -%}
         by_session.announced_at,
         by_session.sensitive_at
@@ -92,6 +100,37 @@ gridded as (
 
 ),
 
+-- the latest of each kind; its time is read where there was one, else it is the row's own
+latest as (
+
+    select
+        spell_key,
+        session_idx,
+        trade_date,
+        spell_session,
+        traded_sessions,
+        {% for column in sums -%}
+            {{ column }},
+        {% endfor -%}
+        coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
+        coalesce(max(sensitive_at) over so_far, cast(trade_date as timestamp)) as sensitive_at,
+        {% for latest, counted in [
+            ('announced_session_idx', 'announcements'),
+            ('sensitive_session_idx', 'sensitive'),
+            ('unflagged_session_idx', 'unflagged'),
+        ] -%}
+            cast(max(case when {{ counted }} > 0 then session_idx end) over so_far as double precision)
+                as {{ latest }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from gridded
+    window so_far as (
+        partition by spell_key
+        order by session_idx
+        rows between unbounded preceding and current row
+    )
+
+),
+
 rolled as (
 
     select
@@ -100,44 +139,36 @@ rolled as (
         trade_date,
         spell_session,
         traded_sessions,
-        lag(traded_sessions, 21) over in_spell as traded_lag_21,
-        lag(traded_sessions, 63) over in_spell as traded_lag_63,
-        coalesce(announcements, 0) as count_1,
-        coalesce(sum(announcements) over last_21, 0) as count_21,
-        coalesce(sum(sensitive) over last_21, 0) as sensitive_21,
-        coalesce(sum(unflagged) over last_21, 0) as unflagged_21,
-        sum(weighted_sentiment) over last_21 as weighted_sentiment_21,
-        sum(confidence) over last_21 as confidence_21,
-        sum(scored) over last_21 as scored_21,
+        {{ traded_lags([21, 63]) }},
+        announcements as count_1,
+        {{ rolling_sum(sums, 'announcements', 21) }} as count_21,
+        {{ rolling_sum(sums, 'sensitive', 21) }} as sensitive_21,
+        {{ rolling_sum(sums, 'unflagged', 21) }} as unflagged_21,
+        {{ rolling_sum(sums, 'weighted_sentiment', 21) }} as weighted_sentiment_21,
+        {{ rolling_sum(sums, 'confidence', 21) }} as confidence_21,
+        {{ rolling_sum(sums, 'scored', 21) }} as scored_21,
         {% for event in events -%}
-            coalesce(sum(event_{{ event }}) over last_63, 0) as event_{{ event }}_63,
+            {{ rolling_sum(sums, 'event_' ~ event, 63) }} as event_{{ event }}_63,
         {% endfor -%}
         {% for stance in stances -%}
-            coalesce(sum(stance_{{ stance }}) over last_63, 0) as stance_{{ stance }}_63,
+            {{ rolling_sum(sums, 'stance_' ~ stance, 63) }} as stance_{{ stance }}_63,
         {% endfor -%}
-        max(announced_at) over so_far as announced_at,
-        max(case when announcements > 0 then session_idx end) over so_far as announced_session_idx,
-        max(sensitive_at) over so_far as sensitive_at,
-        max(case when sensitive > 0 then session_idx end) over so_far as sensitive_session_idx,
-        max(case when unflagged > 0 then session_idx end) over so_far as unflagged_session_idx
-    from gridded
-    window
-        in_spell as (partition by spell_key order by session_idx),
-        so_far as (
-            partition by spell_key
-            order by session_idx
-            rows between unbounded preceding and current row
-        ),
-        last_21 as (
-            partition by spell_key
-            order by session_idx
-            rows between 20 preceding and current row
-        ),
-        last_63 as (
-            partition by spell_key
-            order by session_idx
-            rows between 62 preceding and current row
-        )
+        announced_at,
+        announced_session_idx,
+        sensitive_at,
+        sensitive_session_idx,
+        unflagged_session_idx
+    from
+        {{ with_rolling(
+            'latest',
+            [
+                'trade_date', 'spell_session', 'traded_sessions', 'announcements', 'announced_at',
+                'sensitive_at'
+            ],
+            ['announced_session_idx', 'sensitive_session_idx', 'unflagged_session_idx'],
+            sums
+        ) }}
+    {{ rolling_windows() }}
 
 ),
 
@@ -171,6 +202,7 @@ computed as (
     select
         spell_key,
         session_idx,
+        trade_date,
         greatest(
             case when announced_session_idx > session_idx - 63 then announced_at end,
             case when is_flagged_since then sensitive_at end
@@ -196,7 +228,7 @@ computed as (
             when is_known_63
                 then
                     {{ safe_divide(
-                        'cast(stance_bullish_63 - stance_bearish_63 as double precision)',
+                        'stance_bullish_63 - stance_bearish_63',
                         'stance_bullish_63 + stance_bearish_63 + stance_neutral_63'
                     ) }}
         end as sentiment_composite
@@ -205,25 +237,45 @@ computed as (
 )
 
 select
+    spell_key,
+    session_idx,
+    trade_date,
+    available_at,
+    ann_count_1d,
+    ann_count_21d,
+    price_sensitive_21d,
+    days_since_price_sensitive,
+    ann_sentiment_21d,
+    ann_confidence_21d,
+    {% for event in events -%}
+        event_{{ event }}_63d,
+    {% endfor -%}
+    {% for stance in stances -%}
+        stance_{{ stance }}_63d,
+    {% endfor -%}
+    sentiment_composite
+from computed
+
+union all
+
+select
     daily_grid.spell_key,
     daily_grid.session_idx,
     daily_grid.trade_date,
-    computed.available_at,
-    computed.ann_count_1d,
-    computed.ann_count_21d,
-    computed.price_sensitive_21d,
-    computed.days_since_price_sensitive,
-    computed.ann_sentiment_21d,
-    computed.ann_confidence_21d,
+    cast(null as timestamp) as available_at,
+    cast(null as bigint) as ann_count_1d,
+    cast(null as bigint) as ann_count_21d,
+    cast(null as bigint) as price_sensitive_21d,
+    cast(null as bigint) as days_since_price_sensitive,
+    cast(null as double precision) as ann_sentiment_21d,
+    cast(null as double precision) as ann_confidence_21d,
     {% for event in events -%}
-        computed.event_{{ event }}_63d,
+        cast(null as bigint) as event_{{ event }}_63d,
     {% endfor -%}
     {% for stance in stances -%}
-        computed.stance_{{ stance }}_63d,
+        cast(null as bigint) as stance_{{ stance }}_63d,
     {% endfor -%}
-    computed.sentiment_composite
+    cast(null as double precision) as sentiment_composite
 from daily_grid
-left join computed
-    on
-        daily_grid.spell_key = computed.spell_key
-        and daily_grid.session_idx = computed.session_idx
+cross join first_session
+where coalesce(daily_grid.session_idx < first_session.session_idx, true)

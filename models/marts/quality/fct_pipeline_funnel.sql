@@ -47,7 +47,14 @@ traded_prices as (
 
 features_daily as (
 
-    select * from {{ ref('fct_features_daily') }}
+    select
+        symbol,
+        security_id,
+        session_idx,
+        kind,
+        is_traded,
+        is_in_universe
+    from {{ ref('fct_features_daily') }}
 
 ),
 
