@@ -30,6 +30,8 @@
     {% do create_indexes(new) %}
     {% do postgres_index_grid(new) %}
     {% call statement('analyze') -%}
+        {#- what is only ever read as a whole needs no fine histograms #}
+        {%- if config.get('unlogged', default=false) %} set local default_statistics_target = 20; {% endif %}
         analyze {{ new }}
     {%- endcall %}
 

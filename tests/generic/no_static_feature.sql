@@ -34,36 +34,37 @@
 
     ),
 
+    totals as (
+
+        select
+            {%- for name in names %}
+                {%- set constant = 'values_' ~ name ~ ' > ' ~ sessions ~ ' and lowest_' ~ name ~ ' = highest_' ~ name %}
+                sum(case when values_{{ name }} > {{ sessions }} then 1 else 0 end) as symbols_{{ name }},
+                sum(case when {{ constant }} and lowest_{{ name }} != 0 then 1 else 0 end) as static_{{ name }},
+                min(case when {{ constant }} then lowest_{{ name }} end)
+                < max(case when {{ constant }} then lowest_{{ name }} end) as differs_{{ name }},
+            {%- endfor %}
+            count(*) as all_symbols
+        from spread
+
+    ),
+
     counted as (
 
         {% for name in names -%}
             select
                 '{{ name }}' as feature,
-                sum(case when values_{{ name }} > {{ sessions }} then 1 else 0 end) as symbols,
-                sum(
-                    case
-                        when
-                            values_{{ name }} > {{ sessions }}
-                            and lowest_{{ name }} = highest_{{ name }}
-                            and lowest_{{ name }} != 0
-                            then 1
-                        else 0
-                    end
-                ) as static_symbols,
-                count(
-                    distinct case
-                        when values_{{ name }} > {{ sessions }} and lowest_{{ name }} = highest_{{ name }}
-                            then lowest_{{ name }}
-                    end
-                ) as static_values
-            from spread
+                symbols_{{ name }} as symbols,
+                static_{{ name }} as static_symbols,
+                differs_{{ name }} as differs
+            from totals
             {{ 'union all' if not loop.last }}
         {% else -%}
             select
                 'none' as feature,
                 0 as symbols,
                 0 as static_symbols,
-                0 as static_values
+                false as differs
         {% endfor %}
 
     )
@@ -73,5 +74,5 @@
         symbols,
         static_symbols
     from counted
-    where static_symbols > {{ share }} * symbols and static_values > 1
+    where static_symbols > {{ share }} * symbols and differs
 {% endtest %}

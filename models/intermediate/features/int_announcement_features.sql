@@ -112,16 +112,16 @@ latest as (
         {% for column in sums -%}
             {{ column }},
         {% endfor -%}
-        coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
-        coalesce(max(sensitive_at) over so_far, cast(trade_date as timestamp)) as sensitive_at,
         {% for latest, counted in [
             ('announced_session_idx', 'announcements'),
             ('sensitive_session_idx', 'sensitive'),
             ('unflagged_session_idx', 'unflagged'),
         ] -%}
             cast(max(case when {{ counted }} > 0 then session_idx end) over so_far as double precision)
-                as {{ latest }}{{ ',' if not loop.last }}
-        {% endfor %}
+                as {{ latest }},
+        {% endfor -%}
+        coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
+        coalesce(max(sensitive_at) over so_far, cast(trade_date as timestamp)) as sensitive_at
     from gridded
     window so_far as (
         partition by spell_key

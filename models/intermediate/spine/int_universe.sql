@@ -6,6 +6,7 @@
 #}
 {{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set min_adv = var('universe_min_adv_20_median') %}
+-- depends_on: {{ ref('int_liquidity_features') }} (read where a minimum asks for it)
 
 with daily_grid as (
 
