@@ -1,4 +1,5 @@
-with features_daily as (
+-- not materialized: Postgres would copy the whole panel to find its last day
+with features_daily as not materialized (
 
     select * from {{ ref('fct_features_daily') }}
 
@@ -6,7 +7,7 @@ with features_daily as (
 
 latest_session as (
 
-    select max(session_idx) as session_idx
+    select max(trade_date) as trade_date
     from features_daily
 
 )
@@ -19,4 +20,4 @@ select
     {% endfor %}
 from features_daily
 inner join latest_session
-    on features_daily.session_idx = latest_session.session_idx
+    on features_daily.trade_date = latest_session.trade_date
