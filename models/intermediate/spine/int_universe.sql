@@ -6,7 +6,6 @@
 #}
 {{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set min_adv = var('universe_min_adv_20_median') %}
--- depends_on: {{ ref('int_liquidity_features') }} (read where a minimum asks for it)
 
 with daily_grid as (
 
@@ -26,14 +25,11 @@ sector_versions as (
 
 ),
 
-{% if min_adv > 0 -%}
-    liquidity_features as (
+liquidity_features as (
 
-        select * from {{ ref('int_liquidity_features') }}
+    select * from {{ ref('int_liquidity_features') }}
 
-    ),
-
-{% endif -%}
+),
 
 judged as (
 
@@ -49,12 +45,10 @@ judged as (
             and coalesce(liquidity_features.adv_20_median >= {{ min_adv }}, false)
         {%- endif %} as is_in_universe
     from daily_grid
-    {% if min_adv > 0 -%}
-        inner join liquidity_features
-            on
-                daily_grid.spell_key = liquidity_features.spell_key
-                and daily_grid.session_idx = liquidity_features.session_idx
-    {% endif -%}
+    inner join liquidity_features
+        on
+            daily_grid.spell_key = liquidity_features.spell_key
+            and daily_grid.session_idx = liquidity_features.session_idx
     left join securities
         on daily_grid.symbol = securities.symbol
     left join sector_versions
