@@ -58,17 +58,12 @@ GRID = """
         daily_grid.capital_factor, daily_grid.traded_sessions, daily_grid.sessions_since_break,
         daily_grid.return_1d,
         universe.is_member as ranked,
-        fundamental_daily.market_cap, sector_versions.sector, market_returns.market_return_1d
+        fundamental_daily.market_cap, universe.sector, market_returns.market_return_1d
     from intermediate.int_daily_grid as daily_grid
     inner join intermediate.int_universe as universe using (spell_key, session_idx)
     inner join intermediate.int_market_returns as market_returns using (session_idx)
     inner join intermediate.int_fundamental_daily as fundamental_daily
         using (spell_key, session_idx)
-    left join intermediate.int_sector_versions as sector_versions
-        on daily_grid.security_id = sector_versions.security_id
-        and daily_grid.session_idx >= sector_versions.from_session_idx
-        and (daily_grid.session_idx < sector_versions.before_session_idx
-            or sector_versions.before_session_idx is null)
     order by spell_key, session_idx
 """
 
