@@ -1,35 +1,58 @@
 {#
   Sum and mean of a column over the latest n sessions of a spell, the same bits whatever other rows
   there are (with_rolling.sql says how each engine does it).
-    sums       the `sums` of with_rolling(), the column among them; a NULL counts as 0
+    sums       the `sums` of with_rolling(), the column among them
     sessions   n
-  Before a spell has n sessions the sum is one of fewer values: the caller asks for n.
+  Before a spell has n sessions the sum is one of fewer values, unless it is `complete`: the caller asks
+  for n.
 #}
 {% macro rolling_sum(sums, column, sessions) -%}
     {{ return(adapter.dispatch('rolling_sum', 'asx_warehouse')(sums, column, sessions)) }}
 {%- endmacro %}
 
 {% macro default__rolling_sum(sums, column, sessions) -%}
-    {%- set rest = sessions % 20 if sessions >= 20 else sessions -%}
+    {%- set sum = sums[column] -%}
+    {%- set is_long = sum.frames | max >= 20 -%}
+    {%- set of_20 = sessions - sessions % 20 if is_long else 0 -%}
+    {%- set of_5 = sessions - sessions % 5 if is_long else 0 -%}
     {%- set terms = [] -%}
-    {%- for k in range(0, sessions - rest, 20) -%}
-        {%- do terms.append(earlier('of_20_' ~ column, k)) -%}
+    {%- for k in range(0, of_20, 20) -%}
+        {%- do terms.append(earlier('of_20_' ~ column, k, sum)) -%}
     {%- endfor -%}
-    {%- for k in range(sessions - rest, sessions - rest % 5, 5) -%}
-        {%- do terms.append(earlier('of_5_' ~ column, k)) -%}
+    {%- for k in range(of_20, of_5, 5) -%}
+        {%- do terms.append(earlier('of_5_' ~ column, k, sum)) -%}
     {%- endfor -%}
-    {%- for k in range(sessions - rest % 5, sessions) -%}
-        {%- do terms.append('coalesce(' ~ earlier(column, k) ~ ', 0)') -%}
-    {%- endfor -%}
+    {%- if of_5 < sessions -%}
+        {%- do terms.append(sum_of_rows(column, of_5, sessions - of_5, sum)) -%}
+    {%- endif -%}
     ({{ terms | join(' + ') }})
 {%- endmacro %}
 
-{# The value k sessions ago, 0 before the spell began. #}
-{% macro earlier(column, k) -%}
-    {{ 'lag(' ~ column ~ ', ' ~ k ~ ', 0) over in_spell' if k else column }}
+{# Sum of as many values as `rows`, the latest of them k sessions ago. #}
+{% macro sum_of_rows(column, k, rows, sum) -%}
+    {%- for i in range(k, k + rows) -%}
+        {{ earlier(column if sum.complete else 'coalesce(' ~ column ~ ', 0)', i, sum) }}
+        {{- ' + ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{# The value k sessions ago; before the spell began 0, or NULL if every session must have a value. #}
+{% macro earlier(column, k, sum) -%}
+    {%- if k -%}
+        lag({{ column }}, {{ k }}{{ ', 0' if not sum.complete }}) over in_spell
+    {%- else -%}
+        {{ column }}
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro postgres__rolling_sum(sums, column, sessions) -%}
+    {%- set is_complete = sums[column].complete -%}
+    {%- if is_complete -%}
+    case
+        when row_at >= {{ sessions }}
+            and missing_{{ column }}[row_at] = coalesce(missing_{{ column }}[row_at - {{ sessions }}], 0)
+            then
+    {% endif -%}
     (
         {%- for _ in sum_parts(sums[column], column) -%}
             {%- set total = 'total_' ~ loop.index ~ '_' ~ column -%}
@@ -37,6 +60,9 @@
             {{- ' + ' if not loop.last }}
         {%- endfor -%}
     )
+    {%- if is_complete %}
+    end
+    {%- endif -%}
 {%- endmacro %}
 
 {# Mean of a full frame without a missing value. #}

@@ -9,6 +9,8 @@
                    frames       lengths of the frames it is summed over
                    magnitude    power of two that the absolute values of no spell add up to
                    resolution   power of two so small that a value may be rounded to it (default -64)
+                   complete     true: NULL unless every session of the frame has a value (else a NULL
+                                counts as 0)
       order_statistics   dictionaries of function (max, min, median), values (a column of doubles that
                          is not infinite on the side it is not the extreme of), sessions
     rolling_windows(lengths)              the windows; lengths of the frames of `order_statistics`
@@ -34,28 +36,26 @@
 {%- endmacro %}
 
 {% macro default__with_rolling(relation, columns, nullable, sums, order_statistics) -%}
-    {%- set of_20 = [] -%}
+    {%- set long = {} -%}
     {%- for column, sum in sums.items() if sum.frames | max >= 20 -%}
-        {%- do of_20.append(column) -%}
+        {%- do long.update({column: sum}) -%}
     {%- endfor -%}
-    {%- if not sums -%}
+    {%- if not long -%}
         {{ relation }}
     {%- else -%}
     (
         select
             of_5.*
-            {%- for column in of_20 -%},
+            {%- for column, sum in long.items() -%},
             of_5_{{ column }}
-            {%- for k in [5, 10, 15] %} + lag(of_5_{{ column }}, {{ k }}, 0) over in_spell{% endfor %}
+            {%- for k in [5, 10, 15] %} + {{ earlier('of_5_' ~ column, k, sum) }}{% endfor %}
                 as of_20_{{ column }}
             {%- endfor %}
         from (
             select
                 rows_in.*
-                {%- for column in sums -%},
-                coalesce({{ column }}, 0)
-                {%- for k in [1, 2, 3, 4] %} + lag(coalesce({{ column }}, 0), {{ k }}, 0) over in_spell{% endfor %}
-                    as of_5_{{ column }}
+                {%- for column, sum in long.items() -%},
+                {{ sum_of_rows(column, 0, 5, sum) }} as of_5_{{ column }}
                 {%- endfor %}
             from {{ relation }} as rows_in
             window in_spell as (partition by spell_key order by session_idx)
@@ -85,6 +85,9 @@
                 {%- for _ in sum_parts(sum, column) -%}
             total_{{ loop.index }}_{{ column }},
                 {% endfor -%}
+                {%- if sum.complete -%}
+            missing_{{ column }},
+                {% endif -%}
             {%- endfor -%}
             {% for statistic in order_statistics -%}
             all_{{ order_statistic_name(statistic) }},
@@ -109,6 +112,9 @@
                     array_agg(coalesce(total_{{ loop.index }}_{{ column }}, 0) order by session_idx)
                         as total_{{ loop.index }}_{{ column }},
                         {% endfor -%}
+                        {%- if sum.complete -%}
+                    array_agg(missing_{{ column }} order by session_idx) as missing_{{ column }},
+                        {% endif -%}
                     {%- endfor -%}
                     {% for statistic in order_statistics -%}
                     {% if is_compared(statistic) -%}
@@ -140,6 +146,9 @@
                 {%- for part in sum_parts(sum, column) -%},
             sum({{ part }}) over so_far as total_{{ loop.index }}_{{ column }}
                 {%- endfor -%}
+                {%- if sum.complete -%},
+            count(*) filter (where {{ column }} is null) over so_far as missing_{{ column }}
+                {%- endif -%}
             {%- endfor %}
         from (select * from {{ relation }} offset 0) as parted
         window so_far as (

@@ -30,6 +30,8 @@ QUERY = """
 {% set gappy_middle = {'function': 'median', 'values': 'gappy', 'sessions': 20} %}
 {% set sums = {
     'gappy': {'frames': [20, 252], 'magnitude': 14},
+    'seldom': {'frames': [12, 21, 60], 'magnitude': 14, 'complete': true},
+    'seldom_short': {'frames': [7], 'magnitude': 14, 'complete': true},
     'x': {'frames': [50, 60], 'magnitude': 14},
     'x_square': {'frames': [60], 'magnitude': 28},
     'x_cube': {'frames': [60], 'magnitude': 42},
@@ -42,6 +44,10 @@ select
     session_idx,
     total_20,
     total_252,
+    complete_7,
+    complete_12,
+    complete_21,
+    complete_60,
     mean_50,
     sqrt({{ variance_of_sums('total_60', 'squares_60', 60) }}) as deviation_60,
     {{ skewness_of_sums('total_60', 'squares_60', 'cubes_60', 60) }} as skewness_60,
@@ -61,6 +67,10 @@ from (
         series.session_idx,
         {{ rolling_sum(sums, 'gappy', 20) }} as total_20,
         {{ rolling_sum(sums, 'gappy', 252) }} as total_252,
+        {{ rolling_sum(sums, 'seldom_short', 7) }} as complete_7,
+        {{ rolling_sum(sums, 'seldom', 12) }} as complete_12,
+        {{ rolling_sum(sums, 'seldom', 21) }} as complete_21,
+        {{ rolling_sum(sums, 'seldom', 60) }} as complete_60,
         {{ rolling_mean(sums, 'x', 50) }} as mean_50,
         {{ rolling_sum(sums, 'x', 60) }} as total_60,
         {{ rolling_sum(sums, 'x_square', 60) }} as squares_60,
@@ -93,7 +103,7 @@ order by spell_key, session_idx
 def series() -> pa.Table:
     """Two spells: returns with a 900-fold jump and stretches of zeros, volumes over 12 decades.
 
-    `gappy` lacks a value now and then, and for longer than a short frame once.
+    `gappy` lacks a value now and then, and for longer than a short frame once; `seldom` lacks few.
     """
     rng = np.random.default_rng(5)
     tables = []
@@ -105,6 +115,7 @@ def series() -> pa.Table:
         volume[200:270] = 0
         missing = rng.random(ROWS) < 0.05
         missing[340:365] = True
+        seldom = pa.array(x, mask=np.isin(np.arange(ROWS), [0, 100, 101, 250, ROWS - 3]))
         columns = {"x": x, "x_square": x * x, "x_cube": x * x * x}
         columns |= {"volume": volume, "volume_square": volume**2, "volume_cube": volume**3}
         tables.append(
@@ -113,6 +124,8 @@ def series() -> pa.Table:
                     "spell_key": pa.array(np.full(ROWS, spell)),
                     "session_idx": pa.array(np.arange(ROWS)),
                     "gappy": pa.array(x, mask=missing),
+                    "seldom": seldom,
+                    "seldom_short": seldom,
                     **{name: pa.array(values) for name, values in columns.items()},
                 }
             )
@@ -182,6 +195,11 @@ def slope(values: list[float]) -> float:
     return float(sum(products) / sum(o * o for o in offsets))
 
 
+def complete_sum(values: list[float], n: int) -> float | None:
+    """None unless every session of the frame has a value."""
+    return float(sum(exact(values))) if len(values) == n else None
+
+
 def present(function: Callable[[list[float]], float]) -> Callable[[list[float]], float | None]:
     """None of a frame without any value."""
     return lambda values: function(values) if values else None
@@ -190,6 +208,10 @@ def present(function: Callable[[list[float]], float]) -> Callable[[list[float]],
 EXACT: dict[str, tuple[str, int, Callable[[list[float]], float | None], float]] = {
     "total_20": ("gappy", 20, lambda v: float(sum(exact(v))), 1e-12),
     "total_252": ("gappy", 252, lambda v: float(sum(exact(v))), 1e-12),
+    "complete_7": ("seldom", 7, lambda v: complete_sum(v, 7), 1e-12),
+    "complete_12": ("seldom", 12, lambda v: complete_sum(v, 12), 1e-12),
+    "complete_21": ("seldom", 21, lambda v: complete_sum(v, 21), 1e-12),
+    "complete_60": ("seldom", 60, lambda v: complete_sum(v, 60), 1e-12),
     "mean_50": ("x", 50, lambda v: float(sum(exact(v)) / len(v)), 1e-12),
     "deviation_60": ("x", 60, deviation, 1e-9),
     "skewness_60": ("x", 60, skewness, 1e-6),
@@ -214,6 +236,7 @@ def test_rolling_macros_are_as_good_as_exact_ones(run: Run) -> None:
         start = number // ROWS * ROWS
         for name, (column, n, function, tolerance) in EXACT.items():
             if number - start < n - 1:
+                assert not name.startswith("complete") or row[name] is None, (number, name)
                 continue
             frame = [r[column] for r in given[number - n + 1 : number + 1] if r[column] is not None]
             value = function(frame)
@@ -222,7 +245,8 @@ def test_rolling_macros_are_as_good_as_exact_ones(run: Run) -> None:
                 assert row[name] is None, (number, name)
             else:
                 # sums over a jump of 900 that cancel
-                jumped = name.startswith(("total", "mean")) and max(frame, default=0) > 100
+                summed = name.startswith(("total", "complete", "mean"))
+                jumped = summed and max(frame, default=0) > 100
                 floor = 1e-12 if jumped else 1e-18
                 assert row[name] == pytest.approx(value, rel=tolerance, abs=floor), (number, name)
         before = given[number - 7]["gappy"] if number - start >= 7 else None

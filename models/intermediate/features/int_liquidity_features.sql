@@ -4,13 +4,11 @@
     'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
     'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
     'impact': {'frames': [21], 'magnitude': 20, 'resolution': -83},
-    'turnover': {'frames': [21], 'magnitude': 14},
+    'turnover': {'frames': [21], 'magnitude': 14, 'complete': true},
     'is_impact': {'frames': [21], 'magnitude': 14, 'resolution': 0},
-    'is_turnover': {'frames': [21], 'magnitude': 14, 'resolution': 0},
     'is_zero_return': {'frames': [60], 'magnitude': 14, 'resolution': 0},
-    'adv_20_log': {'frames': [252], 'magnitude': 20},
+    'adv_20_log': {'frames': [252], 'magnitude': 20, 'complete': true},
     'adv_log_square': {'frames': [252], 'magnitude': 28},
-    'is_adv_log': {'frames': [252], 'magnitude': 14, 'resolution': 0},
 } %}
 {% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
 
@@ -116,9 +114,7 @@ powers as (
         adv_20_median,
         adv_20_log,
         adv_20_log * adv_20_log as adv_log_square,
-        case when turnover is not null then cast(1 as double precision) end as is_turnover,
         case when impact is not null then cast(1 as double precision) end as is_impact,
-        case when adv_20_log is not null then cast(1 as double precision) end as is_adv_log,
         -- across a capital change an unchanged price leaves a return of rounding size
         case when abs(return_1d) < 1e-12 then cast(1 as double precision) end as is_zero_return
     from dollar_volumes
@@ -145,8 +141,6 @@ rolled as (
         {{ rolling_sum(sums, 'is_impact', 21) }} as traded_impacts_21,
         {{ rolling_sum(sums, 'is_zero_return', 60) }} as zero_returns_60,
         {{ rolling_mean(sums, 'turnover', 21) }} as mean_turnover_21,
-        {{ rolling_sum(sums, 'is_turnover', 21) }} as turnovers_21,
-        {{ rolling_sum(sums, 'is_adv_log', 252) }} as adv_logs_252,
         {{ rolling_sum(sums, 'adv_20_log', 252) }} as adv_log_sum_252,
         {{ rolling_sum(sums, 'adv_log_square', 252) }} as adv_log_squares_252
     from
@@ -167,7 +161,7 @@ select
     {{ 'adv_20_median' if is_raw else 'cast(null as double precision)' }} as adv_20_median,
     {{ 'adv_20_log' if is_raw else 'cast(null as double precision)' }} as adv_20_log,
     case
-        when adv_logs_252 = 252
+        when adv_log_sum_252 is not null
             then
                 {{ safe_divide(
                     'adv_20_log - adv_log_sum_252 / 252',
@@ -210,7 +204,6 @@ select
     case
         when
             {{ unbroken(20) }}
-            and turnovers_21 = 21
             and {{ half_traded(21, 'traded_lag_21') }}
             then mean_turnover_21
     end as turnover_21,

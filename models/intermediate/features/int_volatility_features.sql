@@ -4,8 +4,7 @@
     'return_square': {'frames': [30, 60, 90], 'magnitude': 28},
     'return_cube': {'frames': [60], 'magnitude': 42},
     'loss_square': {'frames': [60], 'magnitude': 28},
-    'true_range': {'frames': [14], 'magnitude': 36, 'resolution': -95},
-    'is_ranged': {'frames': [14], 'magnitude': 14, 'resolution': 0},
+    'true_range': {'frames': [14], 'magnitude': 36, 'resolution': -95, 'complete': true},
 } %}
 
 with daily_grid as (
@@ -28,7 +27,6 @@ ranged as (
         return_1d * return_1d * return_1d as return_cube,
         least(return_1d, 0) * least(return_1d, 0) as loss_square,
         close * capital_factor as close_adjusted,
-        case when high is not null and low is not null then cast(1 as double precision) end as is_ranged,
         -- greatest() skips NULLs, a missing quote must not; the close before is what the return
         -- grew from, which saves a pass over the windows
         case
@@ -62,8 +60,7 @@ rolled as (
         {{ rolling_sum(sums, 'return_cube', 60) }} as cubes_60,
         {{ rolling_mean(sums, 'loss_square', 60) }} as downside_variance_60,
         {{ rolling_order_statistic(highest_return) }} as highest_return_21,
-        {{ rolling_mean(sums, 'true_range', 14) }} as mean_true_range_14,
-        {{ rolling_sum(sums, 'is_ranged', 14) }} as true_ranges_14
+        {{ rolling_mean(sums, 'true_range', 14) }} as mean_true_range_14
     from
         {{ with_rolling(
             'ranged',
@@ -116,7 +113,6 @@ computed as (
             when
                 {{ unbroken(14) }}
                 and spell_session > 14
-                and true_ranges_14 = 14
                 and {{ half_traded(14, 'traded_lag_14') }}
                 then mean_true_range_14 / close_adjusted
         end as atr_pct
