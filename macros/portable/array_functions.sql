@@ -60,21 +60,24 @@
                 medians double precision[] := series;
                 sorted double precision[] := '{}';
                 members integer := 0;
+                leaving double precision;
+                entering double precision;
                 place integer;
-                value double precision;
             begin
                 for i in 1..cardinality(series) loop
-                    value := series[i - n];
-                    if value is not null then
-                        place := width_bucket(value, sorted);
-                        sorted := sorted[:place - 1] || sorted[place + 1:];
-                        members := members - 1;
-                    end if;
-                    value := series[i];
-                    if value is not null then
-                        place := width_bucket(value, sorted);
-                        sorted := sorted[:place] || value || sorted[place + 1:];
-                        members := members + 1;
+                    leaving := series[i - n];
+                    entering := series[i];
+                    if leaving is distinct from entering then
+                        if leaving is not null then
+                            place := width_bucket(leaving, sorted);
+                            sorted := sorted[:place - 1] || sorted[place + 1:];
+                            members := members - 1;
+                        end if;
+                        if entering is not null then
+                            place := width_bucket(entering, sorted);
+                            sorted := sorted[:place] || entering || sorted[place + 1:];
+                            members := members + 1;
+                        end if;
                     end if;
                     medians[i] := sorted[(members + 1) / 2]
                         + (sorted[members / 2 + 1] - sorted[(members + 1) / 2]) * 0.5;

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from postgres_fixture import PROJECT, Database, command
+from compiled_query import Run, compiled_query
 
 pytestmark = pytest.mark.slow
 ROWS = 400
@@ -57,6 +51,8 @@ select
     slope_20,
     highest_252,
     lowest_20,
+    lowest_5,
+    highest_of_every_fifth,
     gappy_highest_20,
     gappy_lowest_252,
     gappy_median_20,
@@ -82,6 +78,8 @@ from (
         {{ rolling_slope('volume', 20) }} as slope_20,
         {{ rolling_order_statistic(highest) }} as highest_252,
         {{ rolling_order_statistic(lowest) }} as lowest_20,
+        {{ rolling_extreme('least', 'x', sessions=5) }} as lowest_5,
+        {{ rolling_extreme('greatest', 'x', sessions=20, step=5) }} as highest_of_every_fifth,
         {{ rolling_order_statistic(gappy_highest) }} as gappy_highest_20,
         {{ rolling_order_statistic(gappy_lowest) }} as gappy_lowest_252,
         {{ rolling_order_statistic(gappy_middle) }} as gappy_median_20,
@@ -89,7 +87,7 @@ from (
     from
         {{ with_rolling(
             'series',
-            [],
+            ['x'],
             ['volume', 'gappy'],
             sums,
             [highest, lowest, gappy_highest, gappy_lowest, middle, gappy_middle]
@@ -133,42 +131,10 @@ def series() -> pa.Table:
     return pa.concat_tables(tables)
 
 
-Run = Callable[[pa.Table], list[dict[str, Any]]]
-
-
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(request: pytest.FixtureRequest) -> Run:
     """The query over a table of series, on one of the engines."""
-    arguments = ("dbt", "--quiet", "compile", "--no-introspect", "--inline", QUERY)
-    folder = tmp_path_factory.mktemp("rolling")
-    if request.param == "duckdb":
-        environment = os.environ | {"ASXW_TARGET": "memory", "DBT_TARGET_PATH": str(folder)}
-        dbt = Path(sys.executable).with_name("dbt")
-        sql = subprocess.run(
-            [str(dbt), *arguments[1:]],
-            cwd=PROJECT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-
-        def in_duckdb(table: pa.Table) -> list[dict[str, Any]]:
-            with duckdb.connect() as connection:
-                connection.register("series", table)
-                return list(connection.sql(sql).to_arrow_table().to_pylist())
-
-        return in_duckdb
-
-    built: Database = request.getfixturevalue("built")
-    sql = command(*arguments, environment=built.environment(folder)).stdout
-
-    def in_postgres(table: pa.Table) -> list[dict[str, Any]]:
-        with built.warehouse() as warehouse:
-            warehouse.put_temporary("series", table)
-            return list(warehouse.read_arrow(sql).to_pylist())
-
-    return in_postgres
+    return compiled_query(request.param, QUERY, "series", request)
 
 
 def exact(values: list[float]) -> list[Fraction]:
@@ -220,6 +186,8 @@ EXACT: dict[str, tuple[str, int, Callable[[list[float]], float | None], float]] 
     "slope_20": ("volume", 20, slope, 1e-6),
     "highest_252": ("x", 252, max, 0),
     "lowest_20": ("gappy", 20, present(min), 0),
+    "lowest_5": ("x", 5, min, 0),
+    "highest_of_every_fifth": ("x", 20, lambda v: max(v[4::5]), 0),
     "gappy_highest_20": ("gappy", 20, present(max), 0),
     "gappy_lowest_252": ("gappy", 252, present(min), 0),
     "gappy_median_20": ("gappy", 20, present(statistics.median), 1e-15),

@@ -2,8 +2,9 @@
   Family fundamental, the part that runs across a session: over its members (int_universe), and only
   those rows have one. What needs no other company is int_fundamental_daily.
 #}
-{{ config(pre_hook="{{ join_in_key_order() }}") }}
+{{ config(pre_hook="{{ join_in_key_order(small_tables=false) }}") }}
 {% set scored = ['pe_ratio', 'pb_ratio', 'pe_inverse', 'roe', 'current_ratio', 'debt_to_equity'] %}
+{% set ranked = ['pe_inverse', 'cheap_book', 'roe', 'profit_margin', 'revenue_growth_yoy'] %}
 
 with universe as (
 
@@ -24,6 +25,7 @@ members as (
         fundamental_daily.session_idx,
         fundamental_daily.pe_ratio,
         fundamental_daily.pb_ratio,
+        -fundamental_daily.pb_ratio as cheap_book,
         fundamental_daily.pe_inverse,
         fundamental_daily.roe,
         fundamental_daily.current_ratio,
@@ -59,12 +61,12 @@ positions as (
         {% for column in scored -%}
             {{ winsor_position(column, 'members', 'limits') }} as {{ column }},
         {% endfor -%}
-        {{ cross_sectional_rank('members.pe_inverse', 'members.session_idx') }} as pe_inverse_rank,
-        {{ cross_sectional_rank('-members.pb_ratio', 'members.session_idx') }} as cheap_book_rank,
-        {{ cross_sectional_rank('members.roe', 'members.session_idx') }} as roe_rank,
-        {{ cross_sectional_rank('members.profit_margin', 'members.session_idx') }} as margin_rank,
-        {{ cross_sectional_rank('members.revenue_growth_yoy', 'members.session_idx') }} as growth_rank
-    from members
+        {{ cross_sectional_rank('members', 'pe_inverse') }} as pe_inverse_rank,
+        {{ cross_sectional_rank('members', 'cheap_book') }} as cheap_book_rank,
+        {{ cross_sectional_rank('members', 'roe') }} as roe_rank,
+        {{ cross_sectional_rank('members', 'profit_margin') }} as margin_rank,
+        {{ cross_sectional_rank('members', 'revenue_growth_yoy') }} as growth_rank
+    from {{ with_ranks('members', ranked) }}
     inner join limits
         on members.session_idx = limits.session_idx
 

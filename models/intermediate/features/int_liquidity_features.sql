@@ -1,4 +1,4 @@
-{{ config(pre_hook="{{ join_in_key_order() }}") }}
+{{ config(pre_hook="{{ join_in_key_order(small_tables=false) }}") }}
 {% set sums = {
     'volume_adjusted': {'frames': [5, 60], 'magnitude': 48, 'resolution': -20},
     'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},

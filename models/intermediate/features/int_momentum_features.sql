@@ -1,11 +1,9 @@
 {% set highest_close = {'function': 'max', 'values': 'close_adjusted', 'sessions': 252} %}
-{% set highest_high = {'function': 'max', 'values': 'high_adjusted', 'sessions': 20} %}
-{% set lowest_low = {'function': 'min', 'values': 'low_adjusted', 'sessions': 20} %}
 {% set sums = {
-    'gain_adjusted': {'frames': [14], 'magnitude': 36},
-    'loss_adjusted': {'frames': [14], 'magnitude': 36},
+    'gain_adjusted': {'frames': [14], 'magnitude': 30, 'resolution': -62},
+    'loss_adjusted': {'frames': [14], 'magnitude': 30, 'resolution': -62},
 } %}
-{% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36}} %}
+{% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36, 'resolution': -56}} %}
 {#- the close before is what the return grew from, which saves a pass over the windows #}
 {% set change_adjusted = 'close_adjusted - close_adjusted / (1 + return_1d)' %}
 
@@ -35,7 +33,8 @@ adjusted as (
 
 ),
 
--- averages first, as the slope is a statistic of one
+-- Averages first, as the slope is a statistic of one; and extremes of five sessions, of which those
+-- of twenty are made.
 close_windows as (
 
     select
@@ -49,8 +48,8 @@ close_windows as (
         close,
         capital_factor,
         close_adjusted,
-        high_adjusted,
-        low_adjusted,
+        {{ rolling_extreme('greatest', 'high_adjusted', sessions=5) }} as highest_5,
+        {{ rolling_extreme('least', 'low_adjusted', sessions=5) }} as lowest_5,
         {{ traded_lags([50, 200]) }},
         {{ rolling_mean(close_sums, 'close_adjusted', 50) }} as mean_50,
         {{ rolling_mean(close_sums, 'close_adjusted', 200) }} as mean_200
@@ -81,8 +80,8 @@ averaged as (
         close,
         capital_factor,
         close_adjusted,
-        high_adjusted,
-        low_adjusted,
+        highest_5,
+        lowest_5,
         greatest({{ change_adjusted }}, 0) as gain_adjusted,
         greatest(-({{ change_adjusted }}), 0) as loss_adjusted,
         case
@@ -113,20 +112,23 @@ rolled as (
         {{ quote_lags([1, 5, 21, 63, 126, 252]) }},
         {{ traded_lags([5, 14, 20, 21, 63, 126, 252]) }},
         {{ rolling_order_statistic(highest_close) }} as highest_close_252,
-        {{ rolling_order_statistic(highest_high) }} as highest_20,
-        {{ rolling_order_statistic(lowest_low) }} as lowest_20,
+        {{ rolling_extreme('greatest', 'highest_5', sessions=20, step=5) }} as highest_20,
+        {{ rolling_extreme('least', 'lowest_5', sessions=20, step=5) }} as lowest_20,
         {{ rolling_sum(sums, 'gain_adjusted', 14) }} as gains_14,
         {{ rolling_sum(sums, 'loss_adjusted', 14) }} as losses_14,
         {{ rolling_slope('sma_200', 20) }} as slope_20
     from
         {{ with_rolling(
             'averaged',
-            ['spell_session', 'traded_sessions', 'close', 'capital_factor', 'close_adjusted'],
+            [
+                'spell_session', 'traded_sessions', 'close', 'capital_factor', 'close_adjusted',
+                'highest_5', 'lowest_5'
+            ],
             ['sessions_since_break', 'return_1d', 'open', 'sma_50', 'sma_200'],
             sums,
-            [highest_close, highest_high, lowest_low]
+            [highest_close]
         ) }}
-    {{ rolling_windows([20, 252]) }}
+    {{ rolling_windows([252]) }}
 
 ),
 

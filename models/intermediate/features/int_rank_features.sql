@@ -2,7 +2,8 @@
   Cross-sectional values: within a session, over its members (int_universe), and only those rows have
   one.
 #}
-{{ config(pre_hook="{{ join_in_key_order() }}") }}
+{{ config(pre_hook="{{ join_in_key_order(small_tables=false) }}") }}
+{% set ranked = ['mom_1', 'mom_12_1', 'vol_60', 'adv_20_median', 'market_cap'] %}
 
 with universe as (
 
@@ -85,12 +86,12 @@ select
     members.spell_key,
     members.session_idx,
     members.mom_1 - sector_medians.median_mom_1 as sector_rel_mom_1,
-    {{ cross_sectional_rank('members.mom_1', 'members.session_idx') }} as mom_1_rank,
-    {{ cross_sectional_rank('members.mom_12_1', 'members.session_idx') }} as mom_12_1_rank,
-    {{ cross_sectional_rank('members.vol_60', 'members.session_idx') }} as vol_60_rank,
-    {{ cross_sectional_rank('members.adv_20_median', 'members.session_idx') }} as adv_20_rank,
-    {{ cross_sectional_rank('members.market_cap', 'members.session_idx') }} as size_rank
-from members
+    {{ cross_sectional_rank('members', 'mom_1') }} as mom_1_rank,
+    {{ cross_sectional_rank('members', 'mom_12_1') }} as mom_12_1_rank,
+    {{ cross_sectional_rank('members', 'vol_60') }} as vol_60_rank,
+    {{ cross_sectional_rank('members', 'adv_20_median') }} as adv_20_rank,
+    {{ cross_sectional_rank('members', 'market_cap') }} as size_rank
+from {{ with_ranks('members', ranked) }}
 left join sector_medians
     on
         members.session_idx = sector_medians.session_idx
