@@ -93,14 +93,6 @@ _artifacts_option = click.option(
 )
 
 
-def _variables(project_dir: Path, text: str | None) -> dict[str, Any]:
-    """Variables of the project with those given on the command line laid over them."""
-    given = yaml.safe_load(text) if text else {}
-    if not isinstance(given, dict):
-        raise AsxwError(f"--vars must be a mapping, such as '{{schema_prefix: dev_}}', not {text}.")
-    return project_vars(project_dir) | given
-
-
 def _manifest(
     settings: dict[str, Any], manifest: Path | None, variables: str | None
 ) -> ProjectManifest:
@@ -199,8 +191,8 @@ def train_command(
     described = _manifest(settings, manifest, variables)
     features = described.features(config.features)
     contract = read_contract(project_dir, "ml")
-    gates, thresholds = read_gates(), signal_thresholds(_variables(project_dir, variables))
-    label = str(_variables(project_dir, variables).get("label_price", "close"))
+    gates, thresholds = read_gates(), signal_thresholds(project_vars(project_dir, variables))
+    label = str(project_vars(project_dir, variables).get("label_price", "close"))
 
     schema, commit = described.results_schema, git_commit(project_dir)
     trial = new_trial(TRAIN, config, features, label=label, git_commit=commit)
@@ -329,7 +321,7 @@ def ablation_command(
     contract = read_contract(project_dir, "ml")
     columns = described.ablation_columns(config.features, config.ablation.context)
     comparisons = plan_comparisons(columns, config)
-    label = str(_variables(project_dir, variables).get("label_price", "close"))
+    label = str(project_vars(project_dir, variables).get("label_price", "close"))
     with open_warehouse(project_dir, target) as warehouse:
         warehouse.create_tables(described.results_schema, contract)
         panel = read_panel(
@@ -411,7 +403,7 @@ def tune_command(
     described = _manifest(settings, manifest, variables)
     features, schema = described.features(config.features), described.results_schema
     contract = read_contract(project_dir, "ml")
-    label = str(_variables(project_dir, variables).get("label_price", "close"))
+    label = str(project_vars(project_dir, variables).get("label_price", "close"))
     with open_warehouse(project_dir, target) as warehouse:
         warehouse.create_tables(schema, contract)
         panel = read_panel(warehouse, described.panel, features, _evaluation_columns(config))
@@ -637,7 +629,7 @@ def _run_source(
         schema = described.results_schema
         _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
         marts = described.features_daily.schema
-        data = data_name(warehouse, _variables(project_dir, variables))
+        data = data_name(warehouse, project_vars(project_dir, variables))
         yield Source(warehouse, schema, marts, found, config.evaluation.segments), data
 
 

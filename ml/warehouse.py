@@ -415,7 +415,27 @@ def write_when_free(
                 return
 
 
-def project_vars(project_dir: Path) -> dict[str, Any]:
-    """`vars` of dbt_project.yml, for the few settings Python shares with dbt (schema names)."""
+def project_vars(project_dir: Path, given: str | None = None) -> dict[str, Any]:
+    """`vars` of dbt_project.yml, for the few settings Python shares with dbt (schema names).
+
+    Args:
+        project_dir: the project.
+        given: what a command's --vars said, which is laid over them.
+
+    Raises:
+        AsxwError: `given` is not a mapping.
+    """
     project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))
-    return dict(project.get("vars", {}))
+    return dict(project.get("vars", {})) | given_vars(given)
+
+
+def given_vars(text: str | None) -> dict[str, Any]:
+    """What a command's --vars said.
+
+    Raises:
+        AsxwError: it is not a mapping.
+    """
+    given = yaml.safe_load(text) if text else {}
+    if not isinstance(given, dict):
+        raise AsxwError(f"--vars must be a mapping, such as '{{schema_prefix: dev_}}', not {text}.")
+    return given

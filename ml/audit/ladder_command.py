@@ -100,7 +100,7 @@ def ladder_command(
     schema = described.results_schema
     with open_warehouse(project_dir, target, read_only=True) as warehouse:
         rows = read_rows(warehouse, described, config, stride, symbol_stride)
-        market = name or data_name(warehouse, project_vars(project_dir))
+        market = name or data_name(warehouse, project_vars(project_dir, variables))
     judged = climb(rows, config, trees=trees, blocks=blocks, report=click.echo)
     table = ladder_rows(
         market,

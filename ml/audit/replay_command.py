@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from ml.audit.as_of import read_rules, spread_dates
 from ml.audit.record import AuditResult, now, record_when_free
 from ml.audit.replay import SESSIONS, Place, audit_result, outcome_text, replay
 from ml.errors import AsxwError
 from ml.manifest import manifest_file, project_models
-from ml.warehouse import open_when_free, project_vars, read_target
+from ml.warehouse import given_vars, open_when_free, project_vars, read_target
 
 _WAIT_SECONDS = 600.0
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -88,9 +87,7 @@ def replay_command(
     """
     started = now()
     project_dir, target = settings["project_dir"], settings["target"]
-    given = yaml.safe_load(variables) if variables else {}
-    if not isinstance(given, dict):
-        raise AsxwError(f"--vars must be a mapping, such as '{{market: us}}', not {variables}.")
+    given = given_vars(variables)
     laid_over = project_vars(project_dir) | given
     models = project_models(manifest_file(project_dir, manifest, target, None))
     rules = read_rules(models)

@@ -16,6 +16,7 @@ from ml.warehouse import (
     WarehouseBusyError,
     open_warehouse,
     open_when_free,
+    project_vars,
     read_target,
 )
 
@@ -116,3 +117,11 @@ def test_unknown_target_lists_the_known(tmp_path):
     project = make_project(tmp_path / "p", make_market(3, 40))
     with pytest.raises(AsxwError, match="no target prod; there are: duckdb"):
         read_target(project, "prod")
+
+
+def test_variables_of_a_command_are_laid_over_the_projects():
+    project = project_vars(REPOSITORY)
+    assert project["raw_schema"] == "raw"
+    assert project_vars(REPOSITORY, "{raw_schema: team}") == {**project, "raw_schema": "team"}
+    with pytest.raises(AsxwError, match="--vars must be a mapping"):
+        project_vars(REPOSITORY, "raw_schema")
