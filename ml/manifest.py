@@ -188,7 +188,7 @@ def project_manifest(
     Raises:
         AsxwError: the manifest cannot be read or made; the text carries dbt's message.
     """
-    prefix = str(project_vars(project_dir).get("schema_prefix", ""))
+    prefix = str(project_vars(project_dir, variables).get("schema_prefix", ""))
     return read_manifest(manifest_file(project_dir, path, target, variables), f"{prefix}ml")
 
 

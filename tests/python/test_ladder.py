@@ -118,14 +118,14 @@ def test_the_picture_has_every_market_and_protocol(judged):
 
 def test_the_command_fills_the_table_and_the_mart_takes_it(built_market: Warehouse, tmp_path):
     picture = tmp_path / "ladder.svg"
-    # without prices to ask where the build's variables say they are, the market is the name
-    variables = ("--vars", "{raw_schema: elsewhere, market: small}")
+    # no prices to ask where the variables say they are, so the rows bear the name of the market
+    variables = ("--vars", "{raw_schema: elsewhere}")
     options = (*variables, "--trees", "3", "--blocks", "2", "--stride", "4")
     try:
         built_market.run("asxw", "audit", "ladder", *options, "--picture", str(picture))
         found = built_market.frame("select * from ml.protocol_ladder order by rung")
         assert list(found["name"]) == [rung.name for rung in RUNGS]
-        assert set(found["market"]) == {"small"} and found["auc"].between(0, 1).all()
+        assert set(found["market"]) == {"asx"} and found["auc"].between(0, 1).all()
         # the naive protocol has rows without a label, the others have not
         assert found["n_rows"][0] > found["n_rows"][2]
         assert "honest" in picture.read_text(encoding="utf-8")
@@ -133,5 +133,5 @@ def test_the_command_fills_the_table_and_the_mart_takes_it(built_market: Warehou
         mart = built_market.frame("select * from marts.fct_protocol_ladder order by rung")
         assert mart["auc_above_honest"].iloc[-1] == 0
     finally:
-        built_market.execute("delete from ml.protocol_ladder where market = 'small'")
-        built_market.execute("delete from ml.audits where market = 'small'")
+        built_market.execute("delete from ml.protocol_ladder where market = 'asx'")
+        built_market.execute("delete from ml.audits where market = 'asx'")
