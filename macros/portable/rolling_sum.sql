@@ -12,9 +12,8 @@
 
 {% macro default__rolling_sum(sums, column, sessions) -%}
     {%- set sum = sums[column] -%}
-    {%- set is_long = sum.frames | max >= 20 -%}
-    {%- set of_20 = sessions - sessions % 20 if is_long else 0 -%}
-    {%- set of_5 = sessions - sessions % 5 if is_long else 0 -%}
+    {%- set of_20 = sessions - sessions % 20 if is_long(sum) else 0 -%}
+    {%- set of_5 = sessions - sessions % 5 if is_long(sum) else 0 -%}
     {%- set terms = [] -%}
     {%- for k in range(0, of_20, 20) -%}
         {%- do terms.append(earlier('of_20_' ~ column, k, sum)) -%}
@@ -26,6 +25,11 @@
         {%- do terms.append(sum_of_rows(column, of_5, sessions - of_5, sum)) -%}
     {%- endif -%}
     ({{ terms | join(' + ') }})
+{%- endmacro %}
+
+{# Whether sums of 5 and 20 rows are made of the column first. #}
+{% macro is_long(sum) -%}
+    {{ return(sum.frames | max >= 20) }}
 {%- endmacro %}
 
 {# Sum of as many values as `rows`, the latest of them k sessions ago. #}

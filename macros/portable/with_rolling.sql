@@ -21,7 +21,8 @@
 
   Rows are those of spell_key in order of session_idx.
 
-  DuckDB puts sums together from shorter ones, of 5 rows, of 20, of what is asked for: its window
+  DuckDB puts sums together from shorter ones, of 5 rows, of 20, of what is asked for (a column summed
+  over fewer than 20 is added up where it is asked for, which saves it two stages): its window
   aggregates add in an order that depends on where the row stands in memory, so the last bit would
   change with the rows around it; this order is fixed, and reading an earlier row costs a tenth of an
   aggregate.
@@ -37,7 +38,7 @@
 
 {% macro default__with_rolling(relation, columns, nullable, sums, order_statistics) -%}
     {%- set long = {} -%}
-    {%- for column, sum in sums.items() if sum.frames | max >= 20 -%}
+    {%- for column, sum in sums.items() if is_long(sum) -%}
         {%- do long.update({column: sum}) -%}
     {%- endfor -%}
     {%- if not long -%}

@@ -134,4 +134,4 @@ def test_the_command_fills_the_table_and_the_mart_takes_it(built_market: Warehou
         assert mart["auc_above_honest"].iloc[-1] == 0
     finally:
         built_market.execute("delete from ml.protocol_ladder where market = 'asx'")
-        built_market.execute("delete from ml.audits where market = 'asx'")
+        built_market.execute("delete from ml.audits where layer = 'ladder'")
