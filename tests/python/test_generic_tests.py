@@ -87,6 +87,26 @@ CASES = {
         doubles("nan", "-1", "9"),
         2,
     ),
+    "ranges_inside": (
+        ("accepted_ranges", {"ranges": {"x": [0, 1], "y": [None, None]}}, None),
+        values("x, y", "0.0, 1e300", "1.0, -1e300", "null, null"),
+        0,
+    ),
+    "ranges_outside": (
+        ("accepted_ranges", {"ranges": {"x": [0, 1], "y": [None, 1], "z": [-1, None]}}, None),
+        values("x, y, z", "0.5, 2.0, -1.0", "1.5, 3.0, 0.0", "-0.5, 0.0, null"),
+        2,
+    ),
+    "ranges_not_finite": (
+        ("accepted_ranges", {"ranges": {"x": [None, None], "y": [0, None]}}, None),
+        "select x, x as y from (" + doubles("1", "nan") + ") as numbers",
+        2,
+    ),
+    "ranges_infinite": (
+        ("accepted_ranges", {"ranges": {"x": [None, None], "y": [None, 5]}}, None),
+        "select x, 5.0 as y from (" + doubles("-infinity", "1e300") + ") as numbers",
+        1,
+    ),
     "coverage_enough": (
         ("coverage_at_least", SHARE, None),
         values("share, minimum", "0.9, 0.9", "1, 0.9", "null, 0.9"),
@@ -397,7 +417,7 @@ def test_a_family_that_lost_three_quarters_of_its_rows_fails(built):
         ("no_hole_in_time_fct_feature_coverage_by_session", 10),
         ("same_row_count_fct_features_daily", 1),
         ("reaches_as_far_as_fct_features_daily", 1),
-        ("accepted_range_fct_features_daily_mom_1", None),
+        ("accepted_ranges_fct_features_daily", 1),
         ("before_fct_features_daily", None),
         ("no_static_feature_fct_features_daily", 2),
         ("assert_every_reporter_has_a_latest_row", None),
