@@ -62,21 +62,30 @@
                 members integer := 0;
                 leaving double precision;
                 entering double precision;
+                gone integer;
                 place integer;
             begin
                 for i in 1..cardinality(series) loop
                     leaving := series[i - n];
                     entering := series[i];
                     if leaving is distinct from entering then
-                        if leaving is not null then
-                            place := width_bucket(leaving, sorted);
-                            sorted := sorted[:place - 1] || sorted[place + 1:];
-                            members := members - 1;
-                        end if;
-                        if entering is not null then
-                            place := width_bucket(entering, sorted);
+                        gone := width_bucket(leaving, sorted);
+                        place := width_bucket(entering, sorted);
+                        if leaving is null then
                             sorted := sorted[:place] || entering || sorted[place + 1:];
                             members := members + 1;
+                        elsif entering is null then
+                            sorted := sorted[:gone - 1] || sorted[gone + 1:];
+                            members := members - 1;
+                        -- what lies between the two places moves up or down by one
+                        elsif place > gone then
+                            sorted[gone:place - 1] := sorted[gone + 1:place];
+                            sorted[place] := entering;
+                        elsif place < gone - 1 then
+                            sorted[place + 2:gone] := sorted[place + 1:gone - 1];
+                            sorted[place + 1] := entering;
+                        else
+                            sorted[gone] := entering;
                         end if;
                     end if;
                     medians[i] := sorted[(members + 1) / 2]

@@ -27,7 +27,7 @@
     ({{ terms | join(' + ') }})
 {%- endmacro %}
 
-{# Whether sums of 5 and 20 rows are made of the column first. #}
+{# Whether sums need more than the rows themselves: sums of 5 and 20 rows, or totals. #}
 {% macro is_long(sum) -%}
     {{ return(sum.frames | max >= 20) }}
 {%- endmacro %}
@@ -51,6 +51,16 @@
 
 {% macro postgres__rolling_sum(sums, column, sessions) -%}
     {%- set is_complete = sums[column].complete -%}
+    {%- if not is_long(sums[column]) -%}
+    {{ 'nullif' if is_complete }}(
+        {%- for k in range(sessions) -%}
+            {%- set element = 'summands_' ~ column ~ '[row_at' ~ (' - ' ~ k if k) ~ ']' -%}
+            {{ element if is_complete or not k else 'coalesce(' ~ element ~ ', 0)' }}
+            {{- ' + ' if not loop.last }}
+        {%- endfor -%}
+        {{ ", cast('nan' as double precision)" if is_complete }}
+    )
+    {%- else -%}
     {%- if is_complete -%}
     case
         when row_at >= {{ sessions }}
@@ -66,6 +76,7 @@
     )
     {%- if is_complete %}
     end
+    {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 

@@ -7,10 +7,11 @@
       nullable   further columns of doubles it reads, which may be NULL (never NaN)
       sums       columns of doubles, each with
                    frames       lengths of the frames it is summed over
-                   magnitude    power of two that the absolute values of no spell add up to
-                   resolution   power of two so small that a value may be rounded to it (default -64)
                    complete     true: NULL unless every session of the frame has a value (else a NULL
                                 counts as 0)
+                 and, where a frame has 20 sessions or more,
+                   magnitude    power of two that the absolute values of no spell add up to
+                   resolution   power of two so small that a value may be rounded to it (default -64)
       order_statistics   dictionaries of function (max, min, median), values (a column of doubles that
                          is not infinite on the side it is not the extreme of), sessions
     rolling_windows(lengths)              the windows; lengths of the frames of `order_statistics`
@@ -21,14 +22,15 @@
 
   Rows are those of spell_key in order of session_idx.
 
-  DuckDB puts sums together from shorter ones, of 5 rows, of 20, of what is asked for (a column summed
-  over fewer than 20 is added up where it is asked for, which saves it two stages): its window
+  A column that is summed over fewer than 20 sessions is added up row by row where it is asked for.
+
+  DuckDB puts longer sums together from shorter ones, of 5 rows, of 20, of what is asked for: its window
   aggregates add in an order that depends on where the row stands in memory, so the last bit would
   change with the rows around it; this order is fixed, and reading an earlier row costs a tenth of an
   aggregate.
 
   Postgres makes one row of each spell, with an array of each column, and reads from it: an element
-  of an array costs a sixth of lag(). A sum is the difference of two totals since the spell began,
+  of an array costs a sixth of lag(). A longer sum is the difference of two totals since the spell began,
   which is exact because its summands are cut into exact parts (exact_sum.sql). Arrays hold NaN for
   NULL, because elements of an array with NULLs are found by counting.
 #}
@@ -83,12 +85,9 @@
             all_{{ column }},
             {% endfor -%}
             {% for column, sum in sums.items() -%}
-                {%- for _ in sum_parts(sum, column) -%}
-            total_{{ loop.index }}_{{ column }},
+                {%- for array in arrays_of_sum(column, sum) -%}
+            {{ array }},
                 {% endfor -%}
-                {%- if sum.complete -%}
-            missing_{{ column }},
-                {% endif -%}
             {%- endfor -%}
             {% for statistic in order_statistics -%}
             all_{{ order_statistic_name(statistic) }},
@@ -109,13 +108,9 @@
                         as all_{{ column }},
                     {% endfor -%}
                     {% for column, sum in sums.items() -%}
-                        {%- for _ in sum_parts(sum, column) -%}
-                    array_agg(coalesce(total_{{ loop.index }}_{{ column }}, 0) order by session_idx)
-                        as total_{{ loop.index }}_{{ column }},
+                        {%- for array, elements in arrays_of_sum(column, sum).items() -%}
+                    array_agg({{ elements }} order by session_idx) as {{ array }},
                         {% endfor -%}
-                        {%- if sum.complete -%}
-                    array_agg(missing_{{ column }} order by session_idx) as missing_{{ column }},
-                        {% endif -%}
                     {%- endfor -%}
                     {% for statistic in order_statistics -%}
                     {% if is_compared(statistic) -%}
@@ -135,15 +130,40 @@
     ) as {{ relation }}
 {%- endmacro %}
 
-{# The relation with total_<i>_<column> added, the sum of part i of a column since its spell began. #}
+{# What the arrays that a sum reads hold, by their names. #}
+{% macro arrays_of_sum(column, sum) -%}
+    {%- set arrays = {} -%}
+    {%- if is_long(sum) -%}
+        {%- for _ in sum_parts(sum, column) -%}
+            {%- set total = 'total_' ~ loop.index ~ '_' ~ column -%}
+            {%- do arrays.update({total: 'coalesce(' ~ total ~ ', 0)'}) -%}
+        {%- endfor -%}
+        {%- if sum.complete -%}
+            {%- do arrays.update({'missing_' ~ column: 'missing_' ~ column}) -%}
+        {%- endif -%}
+    {%- else -%}
+        {%- set absent = "cast('nan' as double precision)" if sum.complete else 0 -%}
+        {%- do arrays.update({'summands_' ~ column: 'coalesce(' ~ column ~ ', ' ~ absent ~ ')'}) -%}
+    {%- endif -%}
+    {{ return(arrays) }}
+{%- endmacro %}
+
+{#
+  The relation with total_<i>_<column> added, the sum of part i of a column since its spell began, and
+  missing_<column>, the number of its NULLs.
+#}
 {% macro postgres_with_totals(relation, sums) -%}
-    {%- if not sums -%}
+    {%- set long = {} -%}
+    {%- for column, sum in sums.items() if is_long(sum) -%}
+        {%- do long.update({column: sum}) -%}
+    {%- endfor -%}
+    {%- if not long -%}
         {{ relation }}
     {%- else -%}
     (
         select
             parted.*
-            {%- for column, sum in sums.items() -%}
+            {%- for column, sum in long.items() -%}
                 {%- for part in sum_parts(sum, column) -%},
             sum({{ part }}) over so_far as total_{{ loop.index }}_{{ column }}
                 {%- endfor -%}

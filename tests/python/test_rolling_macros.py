@@ -24,8 +24,9 @@ QUERY = """
 {% set gappy_middle = {'function': 'median', 'values': 'gappy', 'sessions': 20} %}
 {% set sums = {
     'gappy': {'frames': [20, 252], 'magnitude': 14},
+    'gappy_short': {'frames': [7]},
     'seldom': {'frames': [12, 21, 60], 'magnitude': 14, 'complete': true},
-    'seldom_short': {'frames': [7], 'magnitude': 14, 'complete': true},
+    'seldom_short': {'frames': [7], 'complete': true},
     'x': {'frames': [50, 60], 'magnitude': 14},
     'x_square': {'frames': [60], 'magnitude': 28},
     'x_cube': {'frames': [60], 'magnitude': 42},
@@ -36,6 +37,7 @@ QUERY = """
 select
     spell_key,
     session_idx,
+    total_7,
     total_20,
     total_252,
     complete_7,
@@ -61,6 +63,7 @@ from (
     select
         series.spell_key,
         series.session_idx,
+        {{ rolling_sum(sums, 'gappy_short', 7) }} as total_7,
         {{ rolling_sum(sums, 'gappy', 20) }} as total_20,
         {{ rolling_sum(sums, 'gappy', 252) }} as total_252,
         {{ rolling_sum(sums, 'seldom_short', 7) }} as complete_7,
@@ -113,6 +116,7 @@ def series() -> pa.Table:
         volume[200:270] = 0
         missing = rng.random(ROWS) < 0.05
         missing[340:365] = True
+        gappy = pa.array(x, mask=missing)
         seldom = pa.array(x, mask=np.isin(np.arange(ROWS), [0, 100, 101, 250, ROWS - 3]))
         columns = {"x": x, "x_square": x * x, "x_cube": x * x * x}
         columns |= {"volume": volume, "volume_square": volume**2, "volume_cube": volume**3}
@@ -121,7 +125,8 @@ def series() -> pa.Table:
                 {
                     "spell_key": pa.array(np.full(ROWS, spell)),
                     "session_idx": pa.array(np.arange(ROWS)),
-                    "gappy": pa.array(x, mask=missing),
+                    "gappy": gappy,
+                    "gappy_short": gappy,
                     "seldom": seldom,
                     "seldom_short": seldom,
                     **{name: pa.array(values) for name, values in columns.items()},
@@ -172,6 +177,7 @@ def present(function: Callable[[list[float]], float]) -> Callable[[list[float]],
 
 
 EXACT: dict[str, tuple[str, int, Callable[[list[float]], float | None], float]] = {
+    "total_7": ("gappy", 7, lambda v: float(sum(exact(v))), 1e-12),
     "total_20": ("gappy", 20, lambda v: float(sum(exact(v))), 1e-12),
     "total_252": ("gappy", 252, lambda v: float(sum(exact(v))), 1e-12),
     "complete_7": ("seldom", 7, lambda v: complete_sum(v, 7), 1e-12),

@@ -13,7 +13,7 @@ from built_warehouse import PROJECT, Warehouse
 SESSIONS = 2**14
 STAGES = {
     "int_announcement_features": ["latest"],
-    "int_momentum_features": ["adjusted", "averaged"],
+    "int_momentum_features": ["adjusted"],
     "int_volatility_features": ["ranged"],
     "int_relative_features": ["paired"],
     "int_liquidity_features": ["powers"],

@@ -40,6 +40,7 @@ members as (
     where
         universe.is_member
         and fundamental_daily.fund_period_end is not null
+    {{ in_session_order(['fundamental_daily.session_idx']) }}
 
 ),
 

@@ -2,13 +2,13 @@
 {% set sums = {
     'volume_adjusted': {'frames': [5, 60], 'magnitude': 48, 'resolution': -20},
     'volume_square': {'frames': [60], 'magnitude': 96, 'resolution': -20},
-    'volume_cube': {'frames': [60], 'magnitude': 144, 'resolution': -20},
+    'volume_cube': {'frames': [60], 'magnitude': 136, 'resolution': -20},
     'impact': {'frames': [21], 'magnitude': 20, 'resolution': -83},
     'turnover': {'frames': [21], 'magnitude': 14, 'complete': true},
     'is_impact': {'frames': [21], 'magnitude': 14, 'resolution': 0},
     'is_zero_return': {'frames': [60], 'magnitude': 14, 'resolution': 0},
-    'adv_20_log': {'frames': [252], 'magnitude': 20, 'complete': true},
-    'adv_log_square': {'frames': [252], 'magnitude': 28},
+    'adv_20_log': {'frames': [252], 'magnitude': 20, 'resolution': -58, 'complete': true},
+    'adv_log_square': {'frames': [252], 'magnitude': 28, 'resolution': -50},
 } %}
 {% set median_turnover = {'function': 'median', 'values': 'dollar_volume', 'sessions': 20} %}
 

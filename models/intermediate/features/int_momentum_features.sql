@@ -1,7 +1,7 @@
 {% set highest_close = {'function': 'max', 'values': 'close_adjusted', 'sessions': 252} %}
 {% set sums = {
-    'gain_adjusted': {'frames': [14], 'magnitude': 30, 'resolution': -62},
-    'loss_adjusted': {'frames': [14], 'magnitude': 30, 'resolution': -62},
+    'gain_adjusted': {'frames': [14]},
+    'loss_adjusted': {'frames': [14]},
 } %}
 {% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36, 'resolution': -56}} %}
 {#- the close before is what the return grew from, which saves a pass over the windows #}

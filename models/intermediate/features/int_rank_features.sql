@@ -66,6 +66,7 @@ members as (
             universe.spell_key = fundamental_daily.spell_key
             and universe.session_idx = fundamental_daily.session_idx
     where universe.is_member
+    {{ in_session_order(['universe.session_idx', 'universe.sector']) }}
 
 ),
 

@@ -4,7 +4,7 @@
     'return_square': {'frames': [30, 60, 90], 'magnitude': 28},
     'return_cube': {'frames': [60], 'magnitude': 42},
     'loss_square': {'frames': [60], 'magnitude': 28},
-    'true_range': {'frames': [14], 'magnitude': 36, 'resolution': -95, 'complete': true},
+    'true_range': {'frames': [14], 'complete': true},
 } %}
 
 with daily_grid as (
