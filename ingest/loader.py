@@ -72,7 +72,10 @@ class _Plan:
 @dataclass(frozen=True)
 class _Times:
     received_at: dt.datetime
+    """When the data arrived; market local time, as `now`."""
+    now: dt.datetime
     loaded_at: dt.datetime
+    """UTC."""
 
 
 def load(
@@ -150,7 +153,7 @@ def _times(layout: Layout, received_at: dt.datetime | None) -> _Times:
             f"--received-at {received_at} is in the future of {layout.timezone} ({local}). "
             "Give the market's local time at which the data arrived."
         )
-    return _Times(received_at or local, now.replace(tzinfo=None))
+    return _Times(received_at or local, local, now.replace(tzinfo=None))
 
 
 def _plan(
@@ -223,6 +226,7 @@ class _Load:
             replaced_rows=self.contract["replaced_rows"],
             source=self.layout.name,
             received_at=self.times.received_at,
+            now=self.times.now,
             loaded_at=self.times.loaded_at,
         )
         if merged.rejected.num_rows:
@@ -367,10 +371,10 @@ class _Load:
             f"r.{REASON} as reason from (select * from __staged where {INPUT} = {number} "
             f"and {REASON} is not null) r join {source} s on s.rowid = r.{ID} "
             f"join (select {FILE}, min(rowid) as base from {source} group by 1) b "
-            f"on b.{FILE} = r.{FILE} asof left join (select file_no, before, "
+            f"on b.{FILE} = r.{FILE} asof left join (select file_no, max(before) as before, "
             "position - before as good_before from (select file_no, position, row_number() "
             f"over (partition by file_no order by position) as before from __malformed "
-            f"where owner = '{source}')) m on m.file_no = r.{FILE} "
+            f"where owner = '{source}') group by file_no, good_before) m on m.file_no = r.{FILE} "
             f"and r.{ID} - b.base >= m.good_before"
         )
 

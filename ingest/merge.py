@@ -47,12 +47,14 @@ def merge(
     replaced_rows: Table,
     source: str,
     received_at: dt.datetime,
+    now: dt.datetime,
     loaded_at: dt.datetime,
 ) -> Merged:
     """Merge checked rows, unique in the table's key, within the caller's transaction.
 
-    A versioned table gets a changed row as a new version known from `received_at`; any other table
-    has the row replaced and keeps its old form in replaced_rows.
+    A versioned table gets a changed row as a new version known from `received_at`, or, where the
+    version it corrects will be known later only, from just after that; any other table has the row
+    replaced and keeps its old form in replaced_rows.
 
     Args:
         warehouse: the warehouse, in a transaction.
@@ -63,6 +65,7 @@ def merge(
         replaced_rows: the table that keeps the old form of a replaced row.
         source: the layout's name.
         received_at: market local time; see above.
+        now: market local time, not before `received_at`.
         loaded_at: UTC.
 
     Raises:
@@ -75,33 +78,39 @@ def merge(
         "fate",
         "select i.no, i.file_no, "
         f"case when s.\"{first}\" is null then 'insert' "
-        f"when {_same(table.payload, 'i', 's')} then 'unchanged' else 'changed' end as status "
+        f"when {_same(table.payload, 'i', 's')} then 'unchanged' else 'changed' end as status, "
+        "cast(null as timestamp) as known_at "
         f"from incoming i left join {target} s on {_equal(table.key, 'i', 's')} "
         "where not i.merged",
     )
     if table.versioned:
-        _version(warehouse, target, table, received_at)
+        _version(warehouse, target, table, received_at, now)
     else:
         _replace(warehouse, schema, target, table, replaced_rows, loaded_at)
     columns = [c.name for c in table.columns if not c.loader]
     known = [
-        "case when f.status = 'correction' then cast(? as timestamp) else i.\"available_at\" end"
+        'coalesce(f.known_at, i."available_at")'
         if c == "available_at" and table.versioned
         else f'i."{c}"'
         for c in columns
     ]
-    parameters: list[object] = [received_at] if table.versioned else []
     warehouse.execute(
         f"insert into {target} ({_list(columns)}, source, loaded_at) "
         f"select {', '.join(known)}, ?, cast(? as timestamp) from incoming i "
         "join fate f on f.no = i.no where f.status in ('insert', 'changed', 'correction') "
         "order by i.no",
-        [*parameters, source, loaded_at],
+        [source, loaded_at],
     )
     return _outcome(warehouse, table)
 
 
-def _version(warehouse: Warehouse, target: str, table: Table, received_at: dt.datetime) -> None:
+def _version(
+    warehouse: Warehouse,
+    target: str,
+    table: Table,
+    received_at: dt.datetime,
+    now: dt.datetime,
+) -> None:
     """Decide about rows whose key is stored with another payload."""
     business = [k for k in table.key if k != "available_at"]
     warehouse.make_temporary(
@@ -123,9 +132,14 @@ def _version(warehouse: Warehouse, target: str, table: Table, received_at: dt.da
         f"case when {_same(table.payload, 'c', 'l')} then 'unchanged' "
         f"when exists (select 1 from incoming i where {_equal(business, 'i', 'c')} "
         'and i."available_at" > c."available_at" and not i.merged) then \'superseded\' '
-        "when l.\"available_at\" >= ? then 'too late' else 'correction' end as status "
+        "when l.\"available_at\" > cast(? as timestamp) then 'correction' "
+        "when l.\"available_at\" >= cast(? as timestamp) then 'too late' "
+        "else 'correction' end as status, "
+        'case when l."available_at" >= cast(? as timestamp) '
+        "then l.\"available_at\" + interval '1 microsecond' "
+        "else cast(? as timestamp) end as known_at "
         f"from changed c join latest l on {_equal(business, 'l', 'c')}",
-        [received_at],
+        [now, received_at, received_at, received_at],
     )
     late = warehouse.read_rows(
         f'select {_list(business, "c.")}, l."available_at" from verdict v '
@@ -139,7 +153,11 @@ def _version(warehouse: Warehouse, target: str, table: Table, received_at: dt.da
             f"is known since {late[0][-1]}, but the data is said to have arrived at {received_at}. "
             "Give the time it really arrived with --received-at; nothing was loaded."
         )
-    warehouse.execute("update fate set status = v.status from verdict v where v.no = fate.no")
+    warehouse.execute(
+        "update fate set status = v.status, "
+        "known_at = case when v.status = 'correction' then v.known_at end "
+        "from verdict v where v.no = fate.no"
+    )
 
 
 def _replace(

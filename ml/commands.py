@@ -509,12 +509,10 @@ def score_command(
     day: date | None = as_of.date() if as_of else None
     if as_of and backfill:
         raise AsxwError("--as-of names one session and --backfill many: give one of them.")
-    promoted = champion(project_dir, config.model_name) if run_id is None else None
-    if promoted:
-        run_id = promoted.run_id
+    promoted = champion(project_dir, config.model_name)
     with open_warehouse(project_dir, settings["target"]) as warehouse:
         schema = described.results_schema
-        model_name, found = find_run(warehouse, schema, run_id)
+        model_name, found = find_run(warehouse, schema, run_id, promoted, _say)
         artifact = load_artifact(artifacts or project_dir / "artifacts", model_name, found)
         check_features(artifact.card, _described_features(described))
         daily = described.features_daily
@@ -624,10 +622,10 @@ def _run_source(
     project_dir = settings["project_dir"]
     config = read_config(config_file)
     described = _manifest(settings, manifest, variables)
-    promoted = champion(project_dir, config.model_name) if run_id is None else None
+    promoted = champion(project_dir, config.model_name)
     with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
         schema = described.results_schema
-        _, found = find_run(warehouse, schema, promoted.run_id if promoted else run_id)
+        _, found = find_run(warehouse, schema, run_id, promoted, _say)
         marts = described.features_daily.schema
         data = data_name(warehouse, project_vars(project_dir, variables))
         yield Source(warehouse, schema, marts, found, config.evaluation.segments), data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,11 @@ class ExportedFiles:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the name when all went well."""
-    staging = path.with_name(f".{path.name}.part")
+    """A file beside `path` to write to; it takes the name when all went well.
+
+    Its name is this call's own: of two jobs at once each writes its file, and one's remains.
+    """
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield staging
         staging.replace(path)
@@ -60,24 +64,26 @@ def export_panel(
     require_columns(present, [*KEYS, *LABELS], relation, "keys and labels of the panel")
     require_columns(present, features, relation, "features in dbt's manifest")
     counts = ", ".join(f'count("{f}")' for f in features)
-    summary = warehouse.read_rows(
-        "select count(*), count(distinct symbol), cast(min(trade_date) as date), "
-        f"cast(max(trade_date) as date), {counts} from {relation.sql}"
-    )[0]
-    rows, symbols, first, last, *known = summary
-    if not rows:
-        raise AsxwError(f"{relation.sql} is empty: load prices and run `dbt build`.")
+    # what is counted is what is written, whatever a build swaps in meanwhile
+    with warehouse.snapshot([relation]):
+        summary = warehouse.read_rows(
+            "select count(*), count(distinct symbol), cast(min(trade_date) as date), "
+            f"cast(max(trade_date) as date), {counts} from {relation.sql}"
+        )[0]
+        rows, symbols, first, last, *known = summary
+        if not rows:
+            raise AsxwError(f"{relation.sql} is empty: load prices and run `dbt build`.")
 
-    folder.mkdir(parents=True, exist_ok=True)
-    dated = folder / f"featureset_{last}.parquet"
-    latest = folder / "featureset_latest.parquet"
-    manifest = folder / "featureset_latest.json"
-    with appearing(dated) as staging:
-        warehouse.write_parquet(
-            f"select {quoted(list(present))} from {relation.sql} "
-            'order by trade_date, symbol collate "C"',
-            staging,
-        )
+        folder.mkdir(parents=True, exist_ok=True)
+        dated = folder / f"featureset_{last}.parquet"
+        latest = folder / "featureset_latest.parquet"
+        manifest = folder / "featureset_latest.json"
+        with appearing(dated) as staging:
+            warehouse.write_parquet(
+                f"select {quoted(list(present))} from {relation.sql} "
+                'order by trade_date, symbol collate "C"',
+                staging,
+            )
     with appearing(latest) as staging:
         shutil.copyfile(dated, staging)
     content = {

@@ -19,6 +19,9 @@ from ml.errors import AsxwError
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+HOLDOUT = -1
+"""Number of the fold that is the sealed holdout."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -68,6 +71,18 @@ def _block_length(sessions: int, blocks: int, settings: FoldSettings) -> int:
     return min(sessions // (blocks + 1), free // blocks)
 
 
+def first_of_holdout(sessions: Indices, settings: FoldSettings) -> int | None:
+    """First session of the sealed holdout; None without one, or where it would be everything.
+
+    Args:
+        sessions: the panel's sessions (n,), each once, in order.
+        settings: lengths in sessions.
+    """
+    if not settings.holdout or len(sessions) <= settings.holdout:
+        return None
+    return int(sessions[-settings.holdout])
+
+
 def plan_folds(session_idx: Indices, settings: FoldSettings) -> FoldPlan:
     """Test blocks over the unique sessions of a panel.
 
@@ -83,10 +98,9 @@ def plan_folds(session_idx: Indices, settings: FoldSettings) -> FoldPlan:
         AsxwError: fewer than two blocks fit; the text says how many sessions are needed.
     """
     sessions = np.unique(session_idx)
-    holdout_first: int | None = None
+    holdout_first = first_of_holdout(sessions, settings)
     open_sessions = sessions
-    if settings.holdout and len(sessions) > settings.holdout:
-        holdout_first = int(sessions[-settings.holdout])
+    if holdout_first is not None:
         open_sessions = sessions[sessions + settings.horizon < holdout_first]
     elif settings.holdout:
         open_sessions = sessions[:0]

@@ -108,8 +108,14 @@ def score_headlines(
         schema=contract[TABLE].arrow_schema,
     )
     with warehouse.transaction():
+        warehouse.hold(TABLE)
         # scores of another version of the library do not mix with these
         warehouse.execute(f'delete from "{schema}"."{TABLE}" where scorer <> ?', [scorer])
+        # what a job beside this one has written since
+        stored = {
+            str(row[0]) for row in warehouse.read_rows(f'select headline from "{schema}"."{TABLE}"')
+        }
+        table = table.filter(pa.array([h not in stored for h in headlines], pa.bool_()))
         warehouse.append(schema, contract[TABLE], table)
     total = int(warehouse.read_rows(f'select count(*) from "{schema}"."{TABLE}"')[0][0])
     return Scored(n, sum(s is not None for s, _ in scores), total - n)

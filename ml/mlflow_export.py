@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def export_run(
         )
         if there:
             return Exported(name, there[0].info.run_id, False)
-        created = int(row["created_at"].timestamp() * 1000)
+        created = int(row["created_at"].replace(tzinfo=UTC).timestamp() * 1000)
         run = client.create_run(experiment_id, start_time=created, run_name=run_id)
         exported = run.info.run_id
         _write(mlflow, client, exported, row, metrics, created)

@@ -260,8 +260,18 @@ class PostgresWarehouse:
     # --- tables -----------------------------------------------------------------------------------
 
     def has_table(self, schema: str, table: str) -> bool:
-        """Whether the schema has a table or view of this name that the user may see."""
+        """Whether the schema has a table or view of this name, be it readable or not."""
         return bool(self.columns(schema, table))
+
+    def may_read(self, schema: str, table: str) -> bool:
+        """Whether there is such a table or view, and the user may select from it."""
+        found = self.read_rows(
+            "select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') "
+            "from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
+            "where n.nspname = ?::text and c.relname = ?::text",
+            (schema, table),
+        )
+        return bool(found and found[0][0])
 
     def columns(self, schema: str, table: str) -> dict[str, str]:
         """Columns of a table or view and their types in capitals, in order; none: no table."""

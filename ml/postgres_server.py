@@ -7,6 +7,7 @@ PATH). Everything the server keeps is in one folder:
     data/             the database cluster
     binaries/         a copy of the wheel's binaries, where the server's user cannot read the venv
     connection.json   port and password (readable by its owner alone)
+    start.lock        held while a start is under way
     server.log
 
 PostgreSQL refuses to run as root: started by root, it runs as the system user `postgres`, or
@@ -15,6 +16,7 @@ PostgreSQL refuses to run as root: started by root, it runs as the system user `
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -207,11 +209,17 @@ class PostgresServer:
         Raises:
             AsxwError: no binaries, or the server does not start; the text ends with its log.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "start.lock").open("w") as lock:
+            # of two that start it at once, the second finds it running
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._start(database)
+
+    def _start(self, database: str) -> Connection:
         running = self.connection()
         if running is not None:
             self._create_database(running, database)
             return running
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._wait_for_the_dead()
         binaries = self._usable_binaries()
         password = self._initialise(binaries)
@@ -219,6 +227,7 @@ class PostgresServer:
         # tools that know the old port find the server again
         connection = Connection(free_port(known.port if known else 0), password)
         self._configure(connection.port)
+        self._write_connection(connection)
         if self.account is not None:
             self._give(self.log, touch=True)
         done = self._run(binaries, "pg_ctl", "start", "-w", "-t", str(START_SECONDS),
@@ -228,10 +237,6 @@ class PostgresServer:
             raise AsxwError(
                 f"PostgreSQL in {self.folder} did not start: {done.stderr.strip()}\n{tail}"
             )
-        self._connection_file.touch(mode=0o600)
-        self._connection_file.write_text(
-            json.dumps({"port": connection.port, "password": password})
-        )
         self._create_database(connection, database)
         return connection
 
@@ -345,13 +350,24 @@ class PostgresServer:
             return False
 
     def _initialise(self, binaries: Path) -> str:
-        """Make the cluster where there is none; returns the superuser's password."""
+        """Make the cluster where there is none; returns the superuser's password.
+
+        Raises:
+            AsxwError: there is one, but not its password: data is never deleted to make a new one.
+        """
         known = self._read_connection()
-        if (self.data / "PG_VERSION").is_file() and known is not None:
-            return known.password
-        shutil.rmtree(self.data, ignore_errors=True)
-        self.data.mkdir(mode=0o700)
-        self._give(self.data)
+        if (self.data / "PG_VERSION").is_file():
+            if known is not None:
+                return known.password
+            raise AsxwError(
+                f"{self.data} holds a PostgreSQL cluster, but {self._connection_file} with its "
+                "password is missing. Put that file back, or move the folder away to begin anew."
+            )
+        # complete before it takes its name, the password first
+        unfinished = self.data.with_name("data.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self._give(unfinished)
         password = secrets.token_urlsafe(24)
         file = self.folder / "password"
         file.touch(mode=0o600)
@@ -359,13 +375,15 @@ class PostgresServer:
         self._give(file)
         try:
             done = self._run(
-                binaries, "initdb", "-D", str(self.data), "-U", SUPERUSER, "-E", "UTF8",
+                binaries, "initdb", "-D", str(unfinished), "-U", SUPERUSER, "-E", "UTF8",
                 "--locale=C", "--auth=scram-sha-256", f"--pwfile={file}", "--no-sync",
             )  # fmt: skip
         finally:
             file.unlink()
         if done.returncode != 0:
             raise AsxwError(f"initdb failed in {self.folder}:\n{done.stderr.strip()}")
+        self._write_connection(Connection(0, password))
+        unfinished.rename(self.data)
         return password
 
     def _configure(self, port: int) -> None:
@@ -391,6 +409,18 @@ class PostgresServer:
             return Connection(**json.loads(self._connection_file.read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as error:
+            raise AsxwError(
+                f"{self._connection_file} is not what `asxw postgres start` writes ({error}): it "
+                "must hold the server's port and the password."
+            ) from error
+
+    def _write_connection(self, connection: Connection) -> None:
+        """Port and password, complete or not at all."""
+        file = self._connection_file.with_suffix(".part")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"port": connection.port, "password": connection.password}))
+        file.replace(self._connection_file)
 
     def _create_database(self, connection: Connection, database: str) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,11 @@ def publish(
         raise AsxwError(f"{warehouse.place} has no {', '.join(missing)}: run `dbt build` first.")
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[Relation, Path]] = []
+    own = secrets.token_hex(4)
     try:
         with warehouse.snapshot(list(marts)):
             for relation, keys in marts.items():
-                part = folder / f".{relation.name}.parquet.part"
+                part = folder / f".{relation.name}.parquet.{own}.part"
                 parts.append((relation, part))
                 warehouse.write_parquet(_ordered(warehouse, relation, keys), part)
         with appearing(folder / DATABASE) as file:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from ml.artifacts import load_artifact
 from ml.config import ModelConfig
@@ -21,14 +22,13 @@ from ml.contract import Table
 from ml.dataset import Panel
 from ml.errors import AsxwError
 from ml.evaluation import Metric
-from ml.folds import Fold, check_purge, every_nth_session, plan_folds
+from ml.folds import HOLDOUT, Fold, check_purge, every_nth_session, plan_folds
 from ml.gates import ALARM
 from ml.training import FoldResult, Report, evaluate_results, fit_and_score, metric_rows
 from ml.warehouse import Warehouse
 
 SEED = Path("seeds") / "model_promotions.csv"
 REVIEWS = Path("reviews")
-HOLDOUT = -1
 COLUMNS = ("run_id", "model_name", "promoted_at", "promoted_by", "reason")
 _REVIEW_KEYS = ("who", "when", "checked")
 
@@ -156,7 +156,8 @@ def score_holdout(panel: Panel, config: ModelConfig) -> tuple[FoldResult, list[M
     train = every_nth_session(fold.train_rows(panel.label_end_idx), panel.session_idx, stride)
     check_purge(fold, config.folds.embargo, panel.label_end_idx[train])
     test = np.flatnonzero(panel.session_idx >= plan.holdout_first)
-    result = fit_and_score(panel, fold, train, test, config)
+    with threadpool_limits(1, "blas"):
+        result = fit_and_score(panel, fold, train, test, config)
     evaluation, _ = evaluate_results(panel, [result], config)
     # one block: what would be pooled and what would be the fold are the same
     metrics = [
@@ -165,6 +166,14 @@ def score_holdout(panel: Panel, config: ModelConfig) -> tuple[FoldResult, list[M
         if m.fold == 0
     ]
     return result, metrics
+
+
+def _opened_at(warehouse: Warehouse, schema: str, run_id: str) -> datetime | None:
+    """When the holdout was opened for a run."""
+    rows = warehouse.read_rows(
+        f'select opened_at from "{schema}"."holdout_openings" where run_id = ?', (run_id,)
+    )
+    return rows[0][0] if rows else None
 
 
 def promote(
@@ -223,12 +232,10 @@ def promote(
         raise AsxwError(
             f"Run {run_id} was made with other parameters than these: give the same --config."
         )
-    opened = warehouse.read_rows(
-        f'select opened_at from "{schema}"."holdout_openings" where run_id = ?', (run_id,)
-    )
+    opened_at = _opened_at(warehouse, schema, run_id)
     now = datetime.now(UTC).replace(tzinfo=None)
-    if opened:
-        report(f"the holdout was opened for this run on {opened[0][0]:%Y-%m-%d}: not again")
+    if opened_at is not None:
+        report(f"the holdout was opened for this run on {opened_at:%Y-%m-%d}: not again")
     elif config.folds.holdout:
         report("opening the sealed holdout")
         result, metrics = score_holdout(panel, config)
@@ -249,6 +256,12 @@ def promote(
         )
         rows = pa.Table.from_pylist(metric_rows(run_id, metrics))
         with warehouse.transaction():
+            warehouse.hold("holdout_openings")
+            if _opened_at(warehouse, schema, run_id) is not None:
+                raise AsxwError(
+                    f"The holdout of run {run_id} has just been opened by another promotion: "
+                    "run the command again."
+                )
             warehouse.append(schema, contract["holdout_openings"], opening)
             warehouse.replace(
                 schema, contract["metrics"], rows, {"run_id": run_id, "fold": HOLDOUT}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,6 +23,7 @@ from ml.dataset import (
 from ml.errors import AsxwError
 from ml.manifest import Relation
 from ml.reasons import CLASSIFIER, REGRESSOR, contributions, reason_rows
+from ml.registry import Promotion
 from ml.training import predict
 from ml.warehouse import Warehouse
 
@@ -40,8 +42,22 @@ class Scores:
     """Columns of ml.reasons; None: not asked for."""
 
 
-def find_run(warehouse: Warehouse, schema: str, run_id: str | None) -> tuple[str, str]:
-    """Model name and run id of a run: the one named, else the newest.
+def find_run(
+    warehouse: Warehouse,
+    schema: str,
+    run_id: str | None,
+    promoted: Promotion | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[str, str]:
+    """Model name and run id of a run: the one named, else the champion, else the newest.
+
+    Args:
+        warehouse: open connection.
+        schema: of the results.
+        run_id: a run of this warehouse; None to choose one.
+        promoted: the champion. The seed that says so is the project's and runs are a warehouse's,
+            so it may not be here; then the newest is chosen, as in the mart fct_signals_latest.
+        report: told of a champion that is not here.
 
     Raises:
         AsxwError: there is no run, or none of that name.
@@ -53,6 +69,13 @@ def find_run(warehouse: Warehouse, schema: str, run_id: str | None) -> tuple[str
     )
     if not runs:
         raise AsxwError("No model has been trained yet: run `asxw train`.")
+    if run_id is None and promoted is not None:
+        if any(found == promoted.run_id for found, _ in runs):
+            return promoted.model_name, promoted.run_id
+        report(
+            f"The champion {promoted.run_id} (seeds/model_promotions.csv) was not trained in this "
+            f"warehouse: {runs[0][0]}, the newest run, takes its place."
+        )
     if run_id is None:
         return str(runs[0][1]), str(runs[0][0])
     for found, model_name in runs:

@@ -38,7 +38,7 @@ from ml.evaluation import (
     session_auc,
     session_ranks,
 )
-from ml.folds import Fold, FoldPlan, check_purge, every_nth_session, plan_folds
+from ml.folds import HOLDOUT, Fold, FoldPlan, check_purge, every_nth_session, plan_folds
 from ml.importance import Permutation, permutation_importance, sample_rows
 from ml.warehouse import Warehouse
 
@@ -429,6 +429,14 @@ def evaluate_results(
     panel: Panel, results: Sequence[FoldResult], config: ModelConfig
 ) -> tuple[Evaluation, list[str]]:
     """Statistics of the model, the baselines and their differences, and warnings."""
+    # sums of more threads end in other last digits
+    with threadpool_limits(1, "blas"):
+        return _evaluated(panel, results, config)
+
+
+def _evaluated(
+    panel: Panel, results: Sequence[FoldResult], config: ModelConfig
+) -> tuple[Evaluation, list[str]]:
     rows = np.concatenate([r.test for r in results])
     counts = [len(r.test) for r in results]
 
@@ -801,5 +809,12 @@ def write_run(
     created = pa.array([datetime.now(UTC).replace(tzinfo=None)], type=pa.timestamp("us"))
     tables = run.tables | {"runs": run.tables["runs"].append_column("created_at", created)}
     with warehouse.transaction():
+        # a holdout is opened once for a run: the same run trained again does not lose what it said
+        opened = warehouse.read_arrow(
+            f'select * from "{schema}"."metrics" where run_id = ? and fold = ?',
+            (run.run_id, HOLDOUT),
+        )
         for name, rows in tables.items():
             warehouse.replace(schema, contract[name], rows, {"run_id": run.run_id})
+        if opened.num_rows:
+            warehouse.append(schema, contract["metrics"], opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -141,6 +141,10 @@ class Warehouse(Protocol):
         """Whether the schema has a table or view of this name."""
         ...
 
+    def may_read(self, schema: str, table: str) -> bool:
+        """Whether there is such a table or view, and the user may select from it."""
+        ...
+
     def columns(self, schema: str, table: str) -> dict[str, str]:
         """Columns of a table or view and their types in capitals, in order; none: no table."""
         ...
@@ -245,6 +249,10 @@ class DuckDBWarehouse:
         )
         return bool(found)
 
+    def may_read(self, schema: str, table: str) -> bool:
+        """Whether there is such a table or view: a file has no roles."""
+        return self.has_table(schema, table)
+
     def create_tables(self, schema: str, tables: dict[str, Table]) -> None:
         """Create the schema and those of the contract's tables that do not exist yet."""
         self.execute(f'create schema if not exists "{schema}"')
@@ -262,14 +270,24 @@ class DuckDBWarehouse:
     def append(self, schema: str, table: Table, rows: pa.Table) -> None:
         """Insert Arrow rows in bulk, columns by name; a missing column is an error."""
         columns = ", ".join(f'"{c.name}"' for c in table.columns)
-        self.connection.register("incoming_rows", rows)
-        try:
+        with self._registered("incoming_rows", rows):
             self.execute(
                 f'insert into "{schema}"."{table.name}" ({columns}) '
                 f"select {columns} from incoming_rows"
             )
-        finally:
-            self.connection.unregister("incoming_rows")
+
+    @contextmanager
+    def _registered(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Arrow rows as a view of this name."""
+        self.connection.register(name, rows)
+        try:
+            yield
+        except BaseException:
+            # a transaction that failed takes no further statement, and its error is the one to tell
+            with suppress(duckdb.Error):
+                self.connection.unregister(name)
+            raise
+        self.connection.unregister(name)
 
     def columns(self, schema: str, table: str) -> dict[str, str]:
         """Columns of a table or view and their types in capitals, in order; none: no table."""
@@ -290,11 +308,8 @@ class DuckDBWarehouse:
 
     def put_temporary(self, name: str, rows: pa.Table) -> None:
         """Make a temporary table of Arrow rows, in place of one of that name."""
-        self.connection.register("arriving_rows", rows)
-        try:
+        with self._registered("arriving_rows", rows):
             self.make_temporary(name, "select * from arriving_rows")
-        finally:
-            self.connection.unregister("arriving_rows")
 
     def make_temporary(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Make a temporary table of a query, in place of one of that name."""

@@ -23,6 +23,7 @@ from ml.contract import Table
 from ml.dataset import floats, matrix_of, quoted, require_columns, table_columns
 from ml.errors import AsxwError
 from ml.evaluation import pooled_auc, session_auc, session_ranks
+from ml.folds import first_of_holdout
 from ml.intervals import mean_interval
 from ml.manifest import ProjectManifest, Relation
 from ml.warehouse import Warehouse
@@ -146,7 +147,14 @@ def read_rows(
     last = warehouse.read_rows(f"select max(session_idx) from {daily.sql}")[0][0]
     if last is None:
         raise AsxwError(f"{daily.sql} is empty: load prices and run `dbt build`.")
-    end = int(last) - config.folds.holdout
+    learned_from = warehouse.read_arrow(
+        f"select distinct session_idx from {manifest.panel.sql} order by session_idx"
+    )
+    # as training seals it: the panel ends where labels do, a horizon before the last session
+    holdout_first = first_of_holdout(
+        floats(learned_from.column("session_idx")).astype(np.int64), config.folds
+    )
+    end = int(last) if holdout_first is None else holdout_first - 1
     columns = ", ".join(f'd."{c}"' for c in (*learned, *context))
     asked = "".join(f', r."{c}" as "latest_{c}"' for c in todays)
     newest = quoted(("symbol", *todays))

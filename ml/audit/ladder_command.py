@@ -17,7 +17,14 @@ from ml.contract import read_contract
 from ml.manifest import project_manifest
 from ml.project_state import git_commit
 from ml.text_table import text_table
-from ml.warehouse import DuckDBWarehouse, Warehouse, open_warehouse, project_vars, write_when_free
+from ml.warehouse import (
+    DuckDBWarehouse,
+    Warehouse,
+    open_warehouse,
+    project_vars,
+    read_target,
+    write_when_free,
+)
 
 _WAIT_SECONDS = 600.0
 
@@ -121,7 +128,7 @@ def ladder_command(
     click.echo(ladder_table(judged))
     result = AuditResult(
         layer="ladder",
-        target=str(target or "duckdb"),
+        target=read_target(project_dir, target).kind,
         market=market,
         started_at=started,
         passed=True,

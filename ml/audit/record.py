@@ -59,8 +59,8 @@ def data_name(warehouse: Warehouse, variables: Mapping[str, Any]) -> str:
             do not say.
     """
     schema, market = str(variables.get("raw_schema", "raw")), str(variables.get("market", ""))
-    # a team's own tables may stand elsewhere (raw_mapping)
-    if not warehouse.has_table(schema, "prices"):
+    # a team's own tables may stand elsewhere (raw_mapping), and not everyone may read them
+    if not warehouse.may_read(schema, "prices"):
         return market
     rows = warehouse.read_rows(
         f'select source from "{schema}"."prices" where source is not null '
