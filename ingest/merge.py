@@ -195,7 +195,8 @@ def _as_json(stored: pa.Table, table: Table, replaced_at: dt.datetime) -> pa.Tab
 
 def _outcome(warehouse: Warehouse, table: Table) -> Merged:
     warehouse.execute(
-        "insert into fate select p.no, p.file_no, f.status from incoming p join incoming h on "
+        "insert into fate (no, file_no, status) select p.no, p.file_no, f.status "
+        "from incoming p join incoming h on "
         f"{_equal(table.key, 'h', 'p')} and not h.merged join fate f on f.no = h.no where p.merged"
     )
     counts = {

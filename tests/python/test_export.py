@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from panel_fixture import FEATURES, make_market, make_project, write_market
 
 from ml.cli import main
+from ml.export import appearing
 from ml.warehouse import open_warehouse
 
 MARKET = make_market(20, 300)
@@ -74,6 +75,18 @@ def test_a_failed_export_leaves_the_previous_one(project):
     done = export(project)
     assert done.exit_code == 1 and "is empty" in done.stderr
     assert {p.name: p.read_bytes() for p in (project / "outputs").iterdir()} == before
+
+
+def test_two_jobs_write_beside_each_other(tmp_path):
+    path = tmp_path / "f.txt"
+    with appearing(path) as first:
+        first.write_text("first, half")
+        with appearing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+        first.write_text("first")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_newer_panel_adds_a_dated_file(project):

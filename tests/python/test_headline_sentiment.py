@@ -10,10 +10,12 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
+from ml import headline_sentiment
 from ml.cli import main
 from ml.contract import read_contract
 from ml.errors import AsxwError
-from ml.headline_sentiment import score
+from ml.headline_sentiment import score, score_headlines
+from ml.warehouse import DuckDBWarehouse
 
 pytest.importorskip("vaderSentiment")
 
@@ -74,6 +76,23 @@ def test_every_headline_is_scored_once(project_dir: Path, warehouse: Path) -> No
     assert rows(warehouse, "select * from raw.headline_sentiment order by all") == first
     # what the vendor delivered is as it was
     assert rows(warehouse, "select * from raw.announcements order by all") == before
+
+
+def test_what_another_job_scored_meanwhile_is_there_once(
+    project_dir: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract, now = read_contract(project_dir, "raw"), dt.datetime(2026, 1, 1)
+    with DuckDBWarehouse(warehouse) as opened:
+
+        def overtaken(headlines: list[str]) -> list[tuple[float | None, float | None]]:
+            monkeypatch.setattr(headline_sentiment, "score", score)
+            score_headlines(opened, "raw", contract, now)
+            return score(headlines)
+
+        monkeypatch.setattr(headline_sentiment, "score", overtaken)
+        score_headlines(opened, "raw", contract, now)
+    counted = "select count(*), count(distinct headline) from raw.headline_sentiment"
+    assert rows(warehouse, counted) == [(3, 3)]
 
 
 def test_scores_of_another_version_are_replaced(project_dir: Path, warehouse: Path) -> None:

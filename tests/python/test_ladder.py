@@ -19,11 +19,15 @@ from ml.audit.ladder import (
     climb,
     judge,
     ladder_rows,
+    read_rows,
     splits,
 )
 from ml.audit.ladder_picture import ladder_picture
 from ml.config import read_config
 from ml.errors import AsxwError
+from ml.folds import plan_folds
+from ml.manifest import read_manifest
+from ml.warehouse import DuckDBWarehouse
 
 CONFIG = replace(read_config(), threads=1)
 SYMBOLS, SESSIONS, HORIZON = 30, 240, 21
@@ -114,6 +118,19 @@ def test_the_picture_has_every_market_and_protocol(judged):
     svg = ladder_picture(table + other)
     for text in ("noise", "other", *(rung.name for rung in RUNGS)):
         assert f">{text}<" in svg
+
+
+def test_nothing_of_the_sealed_holdout_is_read(built_market: Warehouse) -> None:
+    config = read_config(None)
+    manifest = read_manifest(built_market.target / "manifest.json", "ml")
+    with DuckDBWarehouse(built_market.path, read_only=True) as warehouse:
+        found = read_rows(warehouse, manifest, config, stride=5)
+        panel = warehouse.read_rows(
+            "select distinct session_idx from intermediate.int_training_panel"
+        )
+    first = plan_folds(np.array(sorted(s for (s,) in panel)), config.folds).holdout_first
+    assert first is not None and found.session.max() < first
+    assert found.label_end[~np.isnan(found.up)].max() < first
 
 
 def test_the_command_fills_the_table_and_the_mart_takes_it(built_market: Warehouse, tmp_path):

@@ -168,6 +168,21 @@ def test_every_broken_row_is_kept_with_its_reason(
     assert len(_rows(warehouse_path, "select 1 from raw.rejected_rows")) == 160
 
 
+def test_bad_rows_after_malformed_lines_keep_their_place(
+    tmp_path: Path, project_dir: Path, warehouse_path: Path, folder: Path
+) -> None:
+    good, bad = "S{n},2024-01-02,1,1,1,1,1", "S{n},2024-01-02,1,1,1,x,1"
+    kinds = [good, "a", "b", "c", bad, "d", "e", good, bad, "f", bad]
+    lines = [kind.format(n=n) for n, kind in enumerate(kinds)]
+    text = "code,date,open,high,low,close,volume\n" + "\n".join(lines) + "\n"
+    (folder / "prices.csv").write_text(text, encoding="utf-8")
+    load(folder, _layout(tmp_path), project_dir)
+    found = _rows(warehouse_path, "select row_number, row_json from raw.rejected_rows order by 1")
+    assert [number for number, _ in found] == [2, 3, 4, 5, 6, 7, 9, 10, 11]
+    for number, row in found:
+        assert ",".join(json.loads(row).values()) == lines[number - 1]
+
+
 def test_identical_bad_rows_are_counted_each(
     tmp_path: Path, project_dir: Path, warehouse_path: Path, folder: Path
 ) -> None:
@@ -483,6 +498,31 @@ def test_missing_publication_time_is_assumed(
     assert _rows(warehouse_path, query)[1:] == [
         ("BHP", assumed, True),
         ("CBA", assumed, True),
+    ]
+
+
+def test_a_report_not_known_yet_can_be_corrected(
+    tmp_path: Path, project_dir: Path, warehouse_path: Path, folder: Path, market: str
+) -> None:
+    """The correction is known just after what it corrects, and stops no later load."""
+    end = dt.date.today() - dt.timedelta(days=10)
+    timeless = FUNDAMENTALS.replace("        available_at: known\n", "")
+
+    def deliver(eps: float) -> tuple[int, int, int, int]:
+        _parquet(
+            folder / "fundamentals.parquet", [{"symbol": "BHP", "period_end": end, "eps": eps}]
+        )
+        layout = _layout(tmp_path, "files: prices.parquet", timeless)
+        return _total(load(folder, layout, project_dir), "fundamentals")
+
+    assert deliver(1.0) == deliver(1.1) == deliver(1.2) == (1, 1, 0, 0)
+    assert deliver(1.2) == deliver(1.0) == (1, 0, 1, 0)
+    known = dt.datetime.combine(end, dt.time()) + dt.timedelta(days=75)
+    later = dt.timedelta(microseconds=1)
+    assert _rows(warehouse_path, "select available_at, eps from raw.fundamentals order by 1") == [
+        (known, 1.0),
+        (known + later, 1.1),
+        (known + 2 * later, 1.2),
     ]
 
 

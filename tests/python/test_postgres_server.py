@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg2
@@ -44,6 +45,30 @@ def test_a_server_keeps_its_data_through_stop_kill_and_start(tmp_path: Path, ver
         folder = server.folder
         server.remove()
     assert not folder.exists()
+
+
+def test_a_cluster_without_its_password_is_not_touched(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path / "server", durable=False, settings=SMALL)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            # two that start a server which is not there yet get one
+            first, second = pool.map(lambda _: server.start(), range(2))
+        assert first == second
+        with PostgresWarehouse(settings(first.environment())) as warehouse:
+            warehouse.execute("create table kept (x bigint)")
+        server.stop()
+        password = server.folder / "connection.json"
+        aside = password.rename(tmp_path / "aside.json")
+        with pytest.raises(AsxwError, match="its password is missing"):
+            server.start()
+        password.write_text('{"port": ')
+        with pytest.raises(AsxwError, match="is not what `asxw postgres start` writes"):
+            server.start()
+        aside.rename(password)
+        with PostgresWarehouse(settings(server.start().environment())) as warehouse:
+            assert warehouse.read_rows("select count(*) from kept") == [(0,)]
+    finally:
+        server.remove()
 
 
 def settings(pg: dict[str, str]) -> dict[str, object]:

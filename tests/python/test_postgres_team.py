@@ -132,6 +132,8 @@ def test_each_role_does_its_work_and_no_more(granted: Database, tmp_path: Path) 
         warehouse.create_tables("ml", CONTRACT)
         write_scores(warehouse, "ml", CONTRACT, scores("r", 0.5, 10))
         assert warehouse.read_rows("select count(*) from ml.predictions") == [(10,)]
+        assert warehouse.has_table("raw", "prices") and not warehouse.may_read("raw", "prices")
+        assert warehouse.may_read("ml", "predictions")
         with pytest.raises(AsxwError, match=r"a_ml_writer may not .*asxw grant"):
             warehouse.execute("delete from raw.prices")
 

@@ -189,6 +189,27 @@ def test_promotion_opens_the_holdout_once_and_scores_with_the_champion(project):
     scored = asxw(project, "score")
     assert scored.exit_code == 0 and f"with the champion {run_id}" in scored.stdout
 
+    # the same run trained again is the same run, and what its holdout said stays said
+    told = query(project, "select * from ml.metrics where fold = -1 order by all")
+    done = asxw(project, "train", "--config", str(project / "small.yml"))
+    assert done.exit_code == 0 and run_of(project) == run_id
+    assert query(project, "select count(*) from ml.runs") == [(1,)]
+    assert query(project, "select * from ml.metrics where fold = -1 order by all") == told
+
+
+def test_a_champion_of_another_warehouse_gives_way_to_the_newest_run(project):
+    seed = project / "seeds" / "model_promotions.csv"
+    seed.parent.mkdir(exist_ok=True)
+    seed.write_text(
+        "run_id,model_name,promoted_at,promoted_by,reason\n"
+        "direction_21-elsewhere,direction_21,2026-01-01 00:00:00,ann,theirs\n"
+    )
+    assert champion(project, "direction_21").run_id == "direction_21-elsewhere"
+    scored = asxw(project, "score")
+    assert scored.exit_code == 0, scored.output
+    assert "was not trained in this warehouse" in scored.stderr
+    assert query(project, "select distinct run_id from ml.predictions") == [(run_of(project),)]
+
 
 def test_holdout_numbers_come_from_a_model_that_has_not_seen_it(project):
     config = read_config(project / "small.yml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import duckdb
 import pyarrow as pa
 import pytest
 from panel_fixture import REPOSITORY, make_market, make_project
@@ -53,6 +54,14 @@ def test_a_failed_transaction_leaves_nothing(warehouse):
         warehouse.replace("ml", TABLE, rows("a", 9), {"k": "a"})
         raise RuntimeError
     assert values(warehouse) == [("a", 1)]
+
+
+def test_a_failed_insert_in_a_transaction_says_what_failed(warehouse):
+    with pytest.raises(duckdb.Error, match='"x" not found'), warehouse.transaction():
+        warehouse.append("ml", TABLE, rows("a", 1))
+        warehouse.append("ml", TABLE, pa.table({"k": ["a"]}))
+    warehouse.append("ml", TABLE, rows("b", 1))
+    assert values(warehouse) == [("b", 1)]
 
 
 def test_queries_bind_parameters_and_return_arrow(warehouse):
