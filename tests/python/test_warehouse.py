@@ -57,7 +57,7 @@ def test_a_failed_transaction_leaves_nothing(warehouse):
 
 
 def test_a_failed_insert_in_a_transaction_says_what_failed(warehouse):
-    with pytest.raises(duckdb.Error, match='"x" not found'), warehouse.transaction():
+    with pytest.raises(duckdb.Error, match='"day" not found'), warehouse.transaction():
         warehouse.append("ml", TABLE, rows("a", 1))
         warehouse.append("ml", TABLE, pa.table({"k": ["a"]}))
     warehouse.append("ml", TABLE, rows("b", 1))
