@@ -2,13 +2,14 @@
   Creates the tables that Python writes (sources raw and ml), empty, where they do not exist yet,
   so that a build on an empty database is green. The sources' YAML is the contract: its columns
   and types are the DDL. A raw table that the var raw_mapping names becomes a view of a table the
-  team already has (docs/own_tables.md).
+  team already has (docs/own_tables.md), and a table again once the var no longer names it.
 #}
 {% macro create_contract_tables() %}
     {% if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'test'] %}
         {% set mapping = var('raw_mapping') or {} %}
         {% set created_schemas = [] %}
         {% set raw_tables = [] %}
+        {% set kinds = relation_kinds() %}
         {% for table in graph.sources.values() if table.package_name == project_name %}
             {% do raw_tables.append(table.name) if table.source_name == 'raw' %}
             {% if table.schema not in created_schemas %}
@@ -16,8 +17,12 @@
                 {% do created_schemas.append(table.schema) %}
             {% endif %}
             {% if table.source_name == 'raw' and table.name in mapping %}
-                {% do create_mapped_view(table, mapping[table.name]) %}
+                {% do create_mapped_view(table, mapping[table.name], kinds) %}
             {% else %}
+                {# `create table if not exists` would take the view of an earlier mapping for the table #}
+                {% if kinds.get(table.schema ~ '.' ~ table.identifier) == 'VIEW' %}
+                    {% do drop_with_dependents(table, 'view') %}
+                {% endif %}
                 {% set columns = [] %}
                 {% for column in table.columns.values() %}
                     {% set meta = column_meta(column) %}
@@ -41,11 +46,46 @@
 {% endmacro %}
 
 {#
+  Every relation of the database and what it is. Not adapter.get_relation: on DuckDB it opens a
+  transaction that nobody commits, and all the hook has created is gone.
+#}
+{% macro relation_kinds() %}
+    {% set kinds = {} %}
+    {% set found = run_query(
+        'select table_schema, table_name, table_type from information_schema.tables '
+        ~ 'where table_catalog = current_database()'
+    ) %}
+    {% for row in found.rows %}
+        {% do kinds.update({row[0] ~ '.' ~ row[1]: row[2]}) %}
+    {% endfor %}
+    {{ return(kinds) }}
+{% endmacro %}
+
+{#
+  Drops a raw table or view. PostgreSQL drops the views on it as well; dbt, which has listed them
+  already and would rename them, is told.
+#}
+{% macro drop_with_dependents(table, kind) %}
+    {% do run_query(
+        'drop ' ~ kind ~ ' ' ~ adapter.quote(table.schema) ~ '.' ~ adapter.quote(table.identifier) ~ ' cascade'
+    ) %}
+    {% if target.type == 'postgres' %}
+        {% set left = relation_kinds() %}
+        {% for node in graph.nodes.values() if node.resource_type == 'model' %}
+            {% set listed = adapter.get_relation(node.database, node.schema, node.alias) %}
+            {% if listed is not none and node.schema ~ '.' ~ node.alias not in left %}
+                {% do adapter.cache_dropped(listed) %}
+            {% endif %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{#
   One raw table as a view: every column of the contract, cast to its type, from the expression the
   mapping gives, NULL without one. A bar without a knowledge time of its own is known at its
   session's decision time.
 #}
-{% macro create_mapped_view(table, entry) %}
+{% macro create_mapped_view(table, entry, kinds) %}
     {% set name = adapter.quote(table.schema) ~ '.' ~ adapter.quote(table.identifier) %}
     {% set given = entry.columns %}
     {% for column in given if column not in table.columns %}
@@ -73,15 +113,14 @@
             'cast(' ~ value ~ ' as ' ~ column.data_type ~ ') as ' ~ adapter.quote(column.name)
         ) %}
     {% endfor %}
-    {% set existing = adapter.get_relation(table.database, table.schema, table.identifier) %}
-    {% if existing is not none and existing.is_table %}
+    {% if kinds.get(table.schema ~ '.' ~ table.identifier) == 'BASE TABLE' %}
         {% if run_query('select 1 from ' ~ name ~ ' limit 1').rows | length > 0 %}
             {{ exceptions.raise_compiler_error(
                 "raw." ~ table.name ~ " is mapped to " ~ entry.relation ~ ", but holds loaded rows. Empty it, or "
                 ~ "take it out of var raw_mapping."
             ) }}
         {% endif %}
-        {% do run_query('drop table ' ~ name ~ ' cascade') %}
+        {% do drop_with_dependents(table, 'table') %}
     {% endif %}
     {% do run_query(
         'create or replace view ' ~ name ~ ' as select ' ~ columns | join(', ') ~ ' from ' ~ entry.relation

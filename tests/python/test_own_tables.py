@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from built_warehouse import Warehouse
 from postgres_fixture import PROJECT, Database, command
 
 from ml.manifest import Relation
@@ -72,6 +73,47 @@ def test_fundamentals_and_an_empty_schema(built: Database, tmp_path: Path) -> No
     loaded = built.rows("select symbol, period_end, available_at, pe_ratio from raw.fundamentals")
     found = own.rows("select symbol, period_end, available_at, pe_ratio from asxw_raw.fundamentals")
     assert sorted(map(repr, found)) == sorted(map(repr, loaded)) and found
+
+
+MAPPED = {
+    "raw_mapping": {
+        "prices": {
+            "relation": "market.prices",
+            "columns": {"symbol": "symbol", "trade_date": "dt", "close": "c", "volume": "v"},
+        }
+    }
+}
+ONE_BAR = (
+    "create schema market",
+    "create table market.prices as select 'ABC' as symbol, date '2024-01-02' as dt, "
+    "1.0 as c, 10.0 as v",
+)
+KIND = (
+    "select table_type, (select count(*) from staging.stg_prices) from information_schema.tables "
+    "where table_schema = 'raw' and table_name = 'prices'"
+)
+STEPS = (({}, ("BASE TABLE", 0)), (MAPPED, ("VIEW", 1)), ({}, ("BASE TABLE", 0)))
+
+
+def test_a_mapping_can_be_taken_back_on_postgres(database: Database, tmp_path: Path) -> None:
+    with database.warehouse() as warehouse:
+        for statement in ONE_BAR:
+            warehouse.execute(statement)
+    for variables, expected in STEPS:
+        arguments = ["--select", "stg_prices", "stg_price_versions"]
+        command("dbt", "--quiet", "run", *arguments, "--vars", yaml.safe_dump(variables),
+                environment=database.environment(tmp_path))  # fmt: skip
+        assert database.rows(KIND) == [expected]
+
+
+def test_a_mapping_can_be_taken_back_on_duckdb(tmp_path: Path) -> None:
+    own = Warehouse(tmp_path)
+    for statement in ONE_BAR:
+        own.execute(statement)
+    for variables, expected in STEPS:
+        arguments = ("--select", "stg_prices", "--vars", yaml.safe_dump(variables))
+        own.run("dbt", "--quiet", "run", *arguments)
+        assert own.rows(KIND) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,49 @@
 -- SQL and Python compute the same statistics over many sessions from the same predictions: to 1e-9,
 -- and one that only one of them has is a difference too. Errors limited at the winsor limits are
 -- Python's alone, because the limits are not written.
-with sql_metrics as (
+--
+-- SQL takes tier and cost of a share from today's panel, Python took them from the panel trained on;
+-- the panel's checksum is Python's. So a run is not compared once the panel rows of a session it
+-- predicted have changed (fct_panel_restatements: seen by a snapshot, as every `dbt build` makes one).
+with runs as (
 
-    select * from {{ ref('fct_pooled_metrics') }}
+    select * from {{ ref('stg_model_runs') }}
+
+),
+
+panel_restatements as (
+
+    select * from {{ ref('fct_panel_restatements') }}
+
+),
+
+predicted_sessions as (
+
+    select distinct
+        run_id,
+        trade_date
+    from {{ ref('int_evaluated_predictions') }}
+
+),
+
+restated as (
+
+    select distinct runs.run_id
+    from runs
+    inner join predicted_sessions
+        on runs.run_id = predicted_sessions.run_id
+    inner join panel_restatements
+        on
+            predicted_sessions.trade_date = panel_restatements.trade_date
+            and runs.created_at < panel_restatements.seen_at
+
+),
+
+sql_metrics as (
+
+    select *
+    from {{ ref('fct_pooled_metrics') }}
+    where run_id not in (select restated.run_id from restated)
 
 ),
 

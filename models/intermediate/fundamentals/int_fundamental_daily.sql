@@ -206,6 +206,7 @@ joined as (
         daily_grid.session_idx,
         daily_grid.close,
         directory_daily.market_cap as directory_market_cap,
+        directory_daily.available_at as directory_available_at,
         cast(daily_grid.trade_date - cast(chosen.report_available_at as date) as bigint)
             as fund_age_days,
         -- shares today over shares at the report
@@ -281,7 +282,11 @@ sized as (
 select
     spell_key,
     session_idx,
-    available_at,
+    -- of whatever the row rests on: a snapshot without a size gives it nothing
+    greatest(
+        available_at,
+        case when directory_market_cap is not null then directory_available_at end
+    ) as available_at,
     report_available_at as fund_available_at,
     period_end as fund_period_end,
     case when period_end is not null then basis end as fundamentals_basis,

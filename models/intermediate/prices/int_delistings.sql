@@ -1,6 +1,7 @@
 {#
   From which session a delisted security is gone: the first one after its last listed day whose
-  decision time lies after the delisting was known.
+  decision time lies after the delisting was known. Where a directory ends a code because its
+  company goes on under another one, the code went and the company did not: no delisting.
 #}
 with securities as (
 
@@ -11,6 +12,12 @@ with securities as (
 symbol_history as (
 
     select * from {{ ref('int_symbol_history') }}
+
+),
+
+symbol_changes as (
+
+    select * from {{ ref('stg_symbol_changes') }}
 
 ),
 
@@ -37,6 +44,13 @@ delisted as (
     where
         securities.delisted_on is not null
         and securities.delisting_available_at is not null
+        and not exists (
+            select 1
+            from symbol_changes
+            where
+                securities.symbol = symbol_changes.old_symbol
+                and securities.delisted_on < symbol_changes.effective_on
+        )
 
 )
 

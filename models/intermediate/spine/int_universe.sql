@@ -6,6 +6,12 @@
 #}
 {{ config(pre_hook="{{ join_in_key_order() }}") }}
 {% set min_adv = var('universe_min_adv_20_median') %}
+{% if execute and min_adv > 0 and market_var('price_basis') != 'raw' %}
+    {{ exceptions.raise_compiler_error(
+        "var universe_min_adv_20_median is " ~ min_adv ~ ", but a market of split-adjusted prices has no "
+        ~ "adv_20_median: nothing would be in the universe. Set it to 0."
+    ) }}
+{% endif %}
 
 with daily_grid as (
 

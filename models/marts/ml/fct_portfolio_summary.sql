@@ -37,7 +37,7 @@ totals as (
 
 ),
 
--- the tenth part of a day's turnover of the least liquid shares that are bought
+-- a day's turnover of the least liquid shares of the segment, whether a strategy buys them or not
 capacity as (
 
     select
