@@ -370,6 +370,11 @@ class Mapper:
                 f"{self._where('query')}: select input.* (all its columns), so that every row "
                 "read can be accounted for."
             )
+        if self.staging.rows(f"select 1 from {name} where {ID} is null limit 1"):
+            raise AsxwError(
+                f"{self._where('query')}: returns a row that is none of its input; keep input on "
+                "the side of the join that keeps its rows (input left join ...)."
+            )
         repeated = self.staging.rows(
             f"select {ID} from {name} group by {ID} having count(*) > 1 limit 1"
         )

@@ -273,7 +273,8 @@ def run_ablation(
         report: takes a line of progress.
 
     Raises:
-        AsxwError: too little history, one class only, or no usable feature.
+        AsxwError: too little history, one class only, no usable feature, or no session with as many
+            rows as are judged.
     """
     plan = plan_folds(panel.session_idx, config.folds)
     variants = _variants(comparisons)
@@ -310,6 +311,8 @@ def run_ablation(
                 f"{c.kind} {c.family} was left out: in some fold none of the features that remain "
                 "passes the coverage filter."
             )
+    if not possible:
+        raise AsxwError("Nothing to compare. " + " ".join(warnings))
     report("comparing")
     pairs = [(names[c.with_family], names[c.without_family]) for c in possible]
     found = compare_orderings(
@@ -350,6 +353,11 @@ def run_ablation(
                     "parameters_json": json.dumps(config.ablation_identity()),
                 }
             )
+    if not table:
+        raise AsxwError(
+            f"No session of the test blocks has {config.evaluation.minimum_rows} rows with a "
+            "label, the least that is judged (evaluation.minimum_rows): nothing to compare."
+        )
     return Ablation(ablation_id, pa.Table.from_pylist(table), tuple(metrics), tuple(warnings))
 
 

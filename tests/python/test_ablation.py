@@ -222,6 +222,16 @@ def column(name, family, role="feature"):
     return ColumnMeta(name, role, family)
 
 
+def test_sessions_with_too_few_rows_are_a_clear_error(tmp_path):
+    panel, columns, config = loaded(make_project(tmp_path / "p", make_market(25, 330), OVERLAY))
+    config = replace(config, evaluation=replace(config.evaluation, minimum_rows=1000))
+    comparisons = plan_comparisons(columns, config)[:1]
+    with pytest.raises(AsxwError, match="has 1000 rows with a label"):
+        run_ablation(
+            panel, comparisons, config, label="close", git_commit=None, report=lambda _: None
+        )
+
+
 def test_plans_without_sense_are_refused(tmp_path):
     config = read_config()
     with pytest.raises(AsxwError, match=r"base_families names relative; the families are"):

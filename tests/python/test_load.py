@@ -621,6 +621,10 @@ def test_query_loses_and_doubles_nothing(
     assert _reasons(warehouse_path) == {"left out by the layout's query": 1}
     with pytest.raises(AsxwError, match="more than once"):
         load(folder, layout("select input.* from input, range(2)"), project_dir)
+    with pytest.raises(AsxwError, match="none of its input"):
+        other = "(values ('ZZZ')) as other (code)"
+        query = f"select input.* from input right join {other} on input.code = other.code"
+        load(folder, layout(query), project_dir)
     with pytest.raises(AsxwError, match=r"select input\.\*"):
         load(folder, layout("select code, date from input"), project_dir)
     with pytest.raises(AsxwError, match=r"prices\.parquet has no column nothing"):
