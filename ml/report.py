@@ -455,7 +455,27 @@ def _gates(source: Source) -> list[Row]:
     return sorted(rows, key=lambda r: (order.get(r["level"], 9), r["gate"]))
 
 
-def _headline_rows(metrics: _Metrics) -> list[Row]:
+def _later_rank_ic(source: Source) -> dict[str, Row]:
+    """Rank IC for who buys a session later, by segment: mean over sessions and its interval."""
+    series: dict[str, list[float]] = defaultdict(list)
+    for row in source.of_run(
+        "select segment, rank_ic_lag1 from {marts}.fct_session_metrics where run_id = ? "
+        "and rank_ic_lag1 is not null order by segment, trade_date"
+    ):
+        series[row["segment"]].append(row["rank_ic_lag1"])
+    found = {}
+    for segment, values in series.items():
+        low, high = mean_interval(np.array(values), HORIZON)
+        known = not math.isnan(low)
+        found[segment] = {
+            "value": float(np.mean(values)),
+            "ci_low": low if known else None,
+            "ci_high": high if known else None,
+        }
+    return found
+
+
+def _headline_rows(metrics: _Metrics, later: Mapping[str, Row]) -> list[Row]:
     """The table under the charts: what the model reached, by segment."""
     names = (
         ("roc_auc_session", "AUC per session", ".3f"),
@@ -481,6 +501,9 @@ def _headline_rows(metrics: _Metrics) -> list[Row]:
         }
         for name, title, format_ in names
     ]
+    place = [name for name, _, _ in names].index("rank_ic") + 1
+    cells = [_text(later.get(segment)) for segment in segments]
+    rows.insert(place, {"title": "Rank IC, bought a session later", "cells": cells})
     return [{"title": "", "cells": [SEGMENT_TITLES[s] for s in segments]}, *rows]
 
 
@@ -612,7 +635,7 @@ def run_facts(source: Source, data: str) -> dict[str, Any]:
         "versions": json.loads(extra["versions_json"]),
         "warnings": json.loads(extra["warnings_json"]),
         "verdicts": [v for s in SEGMENT_TITLES if (v := _verdict(metrics, s))],
-        "headline": _headline_rows(metrics),
+        "headline": _headline_rows(metrics, _later_rank_ic(source)),
         "holdout": holdout,
         "gates": gates,
         "passed": sum(g["passed"] for g in gates if g["level"] != "alarm"),

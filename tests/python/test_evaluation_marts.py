@@ -36,6 +36,27 @@ def test_session_metrics_equal_scikit_learn_and_scipy(built_market):
         assert session.brier == pytest.approx(brier, abs=1e-9)
 
 
+def test_rank_ic_of_who_buys_a_session_later_equals_scipy(built_market):
+    found = built_market.frame("select * from marts.fct_session_metrics where segment = 'all'")
+    rows = built_market.frame(
+        "select trade_date, expected_return, return_1m_fwd_lag1 as later from ml.predictions_oof "
+        "inner join intermediate.int_training_panel using (symbol, trade_date)"
+    )
+    differs = 0
+    for _, session in found.sample(20, random_state=3).iterrows():
+        day = rows[rows.trade_date == session.trade_date].dropna()
+        ic = spearmanr(day.expected_return, day.later).statistic
+        assert session.rank_ic_lag1 == pytest.approx(ic, abs=1e-9)
+        differs += abs(session.rank_ic_lag1 - session.rank_ic) > 1e-6
+    assert differs > 15
+    pooled = built_market.frame(
+        "select value, n from marts.fct_pooled_metrics where metric = 'rank_ic_lag1' and fold = 0 "
+        "and segment = 'all'"
+    )
+    assert pooled.value[0] == pytest.approx(found.rank_ic_lag1.mean(), abs=1e-12)
+    assert pooled.n[0] == found.rank_ic_lag1.notna().sum()
+
+
 @pytest.mark.parametrize("fold", [0, 2])
 def test_pooled_metrics_equal_scikit_learn(built_market, fold):
     rows = built_market.frame("select * from ml.predictions_oof")

@@ -26,6 +26,12 @@ features_daily as (
 
 ),
 
+labels as (
+
+    select * from {{ ref('int_labels') }}
+
+),
+
 newest as (
 
     select
@@ -45,6 +51,7 @@ select
     predictions.expected_return,
     predictions.return_1m_fwd,
     predictions.return_1m_fwd_sign,
+    labels.return_1m_fwd_lag1,
     features_daily.adv_20_median,
     {{ side_cost('features_daily.adv_20_median') }} as side_cost,
     {{ signal_class('predictions.probability_up', 'predictions.expected_return') }} as signal
@@ -55,6 +62,10 @@ left join features_daily
     on
         predictions.symbol = features_daily.symbol
         and predictions.trade_date = features_daily.trade_date
+left join labels
+    on
+        features_daily.security_id = labels.security_id
+        and features_daily.session_idx = labels.session_idx
 where
     newest.recency = 1
     or predictions.run_id in (select promotions.run_id from promotions)

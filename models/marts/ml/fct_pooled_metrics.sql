@@ -1,11 +1,12 @@
 {#
   The statistics of a run over many sessions, from the predictions as they were written: the twin of
   ml.metrics, and a test holds the two together to 1e-9. Errors limited at the winsor limits, and
-  intervals, are Python's alone.
+  intervals, are Python's alone; rank_ic_lag1 is SQL's.
 #}
 {% set of_rows = ['roc_auc_pooled', 'brier', 'brier_skill', 'log_loss', 'base_rate', 'rmse', 'mae'] %}
 {% set of_sessions = {
-    'roc_auc_session': 'roc_auc', 'rank_ic': 'rank_ic', 'pearson_ic': 'pearson_ic',
+    'roc_auc_session': 'roc_auc', 'rank_ic': 'rank_ic', 'rank_ic_lag1': 'rank_ic_lag1',
+    'pearson_ic': 'pearson_ic',
     'decile_spread': 'decile_spread', 'decile_spread_net': 'decile_spread_net'
 } %}
 
@@ -180,6 +181,7 @@ scoped_sessions as (
             {{ scope }} as scope,
             roc_auc,
             rank_ic,
+            rank_ic_lag1,
             pearson_ic,
             decile_spread,
             decile_spread_net
