@@ -19,6 +19,8 @@ _MOMENT = re.compile(
     r"(session_idx|session_number|calendar_day|valid_from|valid_to|period_end|_at|_on|_date|_month)$"
     r"|^filing_number$"
 )
+# arrays of a spell's whole history, one element a session (macros/portable/with_rolling.sql)
+_SPELL_ARRAY = re.compile(r"^(all|total_\d+|missing|summands)_")
 _HAS_LABEL = re.compile(rf"(NOT )?(\w+\.)?{LABEL} IS (NOT )?NULL")
 _CLOCKS = (
     exp.CurrentDate,
@@ -174,9 +176,45 @@ def whole_history(query: Query, _: Columns) -> Iterator[Words]:
             continue
         for aggregate in _aggregates(select):
             is_first_day = isinstance(aggregate, exp.Min) and is_moment(aggregate.this.name)
-            if not is_first_day:
+            if not is_first_day and not _is_spell_array(aggregate):
                 yield _words(aggregate)
                 break
+
+
+def _is_spell_array(aggregate: exp.Expr) -> bool:
+    """An array of which `array_ahead` says who reads what."""
+    named = aggregate.find_ancestor(exp.Alias, exp.Select)
+    return (
+        isinstance(aggregate, exp.ArrayAgg)
+        and isinstance(named, exp.Alias)
+        and _SPELL_ARRAY.match(named.alias) is not None
+    )
+
+
+def array_ahead(query: Query, _: Columns) -> Iterator[Words]:
+    """An element of a spell's array that lies behind the row's own place, or may."""
+    for column in query.find_all(exp.Column):
+        # a running total bears the name of the array it is gathered in
+        if not _SPELL_ARRAY.match(column.name) or column.find_ancestor(exp.ArrayAgg):
+            continue
+        around = column.parent
+        if around is None or isinstance(around, exp.Select):  # passed on as it is
+            continue
+        is_length = (
+            around.sql().lower().startswith(("cardinality(", "array_size(", "array_length("))
+        )
+        is_element = isinstance(around, exp.Bracket) and around.this is column
+        if is_element and all(_is_at_or_before_row(place) for place in around.expressions):
+            continue
+        if not is_length:
+            yield _words(around)
+
+
+def _is_at_or_before_row(place: exp.Expr) -> bool:
+    """row_at, or row_at less a number."""
+    if isinstance(place, exp.Sub) and isinstance(place.expression, exp.Literal):
+        place = place.this
+    return isinstance(place, exp.Column) and place.name == "row_at"
 
 
 def _aggregates(select: exp.Select) -> Iterator[exp.Expr]:

@@ -96,6 +96,7 @@ SQL_RULES: dict[str, tuple[SqlRule, Callable[[Model], bool]]] = {
     "descending_window": (sql_rules.descending_window, _behind_panel),
     "back_fill": (sql_rules.back_fill, _behind_panel),
     "whole_history": (sql_rules.whole_history, _behind_panel),
+    "array_ahead": (sql_rules.array_ahead, _behind_panel),
     "latest_row": (sql_rules.latest_row, _behind_panel),
     "unbounded_version": (sql_rules.unbounded_version, _behind_panel),
     "clock": (sql_rules.clock, _anywhere),

@@ -13,6 +13,7 @@ from ml.audit.static import (
     Allowed,
     Finding,
     Model,
+    audit_static,
     check_graph,
     check_models,
     check_python,
@@ -63,6 +64,12 @@ BAD_MODELS = {
         "select security_id, max(period_end) as period_end from reports group by security_id",
         "select grid.close / (select max(close) from grid) as x from grid",
     ],
+    "array_ahead": [
+        "select all_close[row_at + 1] / close as x from spells",
+        "select all_close[6] as x from spells",
+        "select total_1_close[cardinality(all_session_idx)] as x from spells",
+        "select array_max(all_close) as x from spells",
+    ],
     "latest_row": [
         "select distinct on (security_id) security_id, roe from reports "
         "order by security_id, period_end desc",
@@ -106,6 +113,9 @@ GOOD_MODELS = [
     "select session_idx, percentile_cont(0.5) within group (order by mom_1) as m from grid "
     "group by session_idx",
     "select min(trade_date) as first_day from grid",
+    "select all_close[row_at] / all_close[row_at - 5] as x, all_close, "
+    "generate_series(1, cardinality(all_session_idx)) as n from (select spell_key, "
+    "array_agg(close order by session_idx) as all_close from grid group by spell_key) as spells",
     "select distinct on (security_id, session_idx) security_id, roe from reports "
     "order by security_id, session_idx, available_at desc",
     "with versions as (select security_id, valid_from, roe from reports) "
@@ -269,3 +279,8 @@ def test_the_project_breaks_no_rule(built_market: Warehouse) -> None:
     assert sum(m.is_behind_panel for m in models) > 30
     findings = check_graph(content) + check_models(models) + check_python(training_code(PROJECT))
     assert without_exceptions(findings, read_exceptions()) == []
+
+
+def test_the_project_breaks_no_rule_on_postgres_either(tmp_path: Path) -> None:
+    audit = audit_static(PROJECT, tmp_path)
+    assert audit.findings == () and audit.models > 190
