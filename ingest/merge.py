@@ -132,14 +132,11 @@ def _version(
         f"case when {_same(table.payload, 'c', 'l')} then 'unchanged' "
         f"when exists (select 1 from incoming i where {_equal(business, 'i', 'c')} "
         'and i."available_at" > c."available_at" and not i.merged) then \'superseded\' '
-        "when l.\"available_at\" > cast(? as timestamp) then 'correction' "
-        "when l.\"available_at\" >= cast(? as timestamp) then 'too late' "
-        "else 'correction' end as status, "
-        'case when l."available_at" >= cast(? as timestamp) '
-        "then l.\"available_at\" + interval '1 microsecond' "
-        "else cast(? as timestamp) end as known_at "
+        'when l."available_at" between cast(? as timestamp) and cast(? as timestamp) '
+        "then 'too late' else 'correction' end as status, "
+        "greatest(cast(? as timestamp), l.\"available_at\" + interval '1 microsecond') as known_at "
         f"from changed c join latest l on {_equal(business, 'l', 'c')}",
-        [now, received_at, received_at, received_at],
+        [received_at, now, received_at],
     )
     late = warehouse.read_rows(
         f'select {_list(business, "c.")}, l."available_at" from verdict v '
