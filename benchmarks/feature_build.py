@@ -346,10 +346,6 @@ def pandas_features(grid: pd.DataFrame) -> pd.DataFrame:
     return o
 
 
-# --------------------------------------------------------------------------------------------------
-# Polars
-
-
 def pandas_job(stored: Path, target: Path, columns: list[str]) -> Timing:
     """From the stored grid to stored features; the timing is of the part between the two."""
     grid = pd.read_parquet(stored)
@@ -357,6 +353,10 @@ def pandas_job(stored: Path, target: Path, columns: list[str]) -> Timing:
     computed = timed(lambda: frames.append(pandas_features(grid)))
     frames[0][columns].to_parquet(target)
     return computed
+
+
+# --------------------------------------------------------------------------------------------------
+# Polars
 
 
 def polars_features(grid: pl.DataFrame) -> pl.DataFrame:

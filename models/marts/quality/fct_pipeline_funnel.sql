@@ -9,14 +9,14 @@
 with load_log as (
 
     select * from {{ source('raw', 'load_log') }}
-    where table_name = {{ "'prices'" if is_loaded else "null" }}
+    where {{ "table_name = 'prices'" if is_loaded else 'false' }}
 
 ),
 
 rejected_rows as (
 
     select * from {{ source('raw', 'rejected_rows') }}
-    where table_name = {{ "'prices'" if is_loaded else "null" }}
+    where {{ "table_name = 'prices'" if is_loaded else 'false' }}
 
 ),
 
