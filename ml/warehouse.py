@@ -347,7 +347,7 @@ def open_duckdb(
     """Connect to a DuckDB target; see open_warehouse.
 
     Raises:
-        AsxwError: the target is another database.
+        AsxwError: the target is another database, or one in memory.
     """
     chosen = read_target(project_dir, target)
     if chosen.kind != "duckdb":
@@ -356,6 +356,11 @@ def open_duckdb(
             "Choose a duckdb target with --target."
         )
     path = Path(str(chosen.settings["path"]))
+    if path.name == ":memory:":
+        raise AsxwError(
+            f"Target {chosen.name} in {chosen.profiles_file} is a database in memory, which keeps "
+            "nothing: choose another with --target."
+        )
     return DuckDBWarehouse(
         path if path.is_absolute() else project_dir / path,
         config=chosen.settings.get("config_options"),

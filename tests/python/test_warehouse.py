@@ -122,6 +122,12 @@ def test_a_second_writer_is_told_or_waits(tmp_path):
         process.wait()
 
 
+def test_a_database_in_memory_is_refused():
+    with pytest.raises(AsxwError, match="in memory, which keeps nothing"):
+        open_warehouse(REPOSITORY, "memory")
+    assert not (REPOSITORY / ":memory:").exists()
+
+
 def test_unknown_target_lists_the_known(tmp_path):
     project = make_project(tmp_path / "p", make_market(3, 40))
     with pytest.raises(AsxwError, match="no target prod; there are: duckdb"):
