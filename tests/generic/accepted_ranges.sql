@@ -23,9 +23,7 @@
 
         select
             {%- for name, bound in bounds.items() %}
-                {%- set lowest = bound[0] if bound[0] is not none else '-1.7976931348623157e308' %}
-                {%- set highest = bound[1] if bound[1] is not none else '1.7976931348623157e308' %}
-                {%- set value %}case when not ({{ name }} >= {{ lowest }} and {{ name }} <= {{ highest }}) then {{ name }} end{% endset %}
+                {%- set value = 'case when ' ~ outside_range(name, bound[0], bound[1]) ~ ' then ' ~ name ~ ' end' %}
                 count({{ value }}) as rows_{{ name }},
                 min({{ value }}) as lowest_{{ name }},
                 max({{ value }}) as highest_{{ name }},

@@ -276,6 +276,8 @@ def generic_results(tmp_path_factory):
     """One build of a throw-away project with a model and a test per case."""
     folder = tmp_path_factory.mktemp("generic")
     shutil.copytree(GENERIC, folder / "tests" / "generic")
+    (folder / "macros").mkdir()
+    shutil.copy(PROJECT / "macros" / "portable" / "outside_range.sql", folder / "macros")
     (folder / "dbt_project.yml").write_text(
         "name: cases\nprofile: cases\nconfig-version: 2\nmodel-paths: [models]\n"
     )
