@@ -200,9 +200,7 @@ def array_ahead(query: Query, _: Columns) -> Iterator[Words]:
         around = column.parent
         if around is None or isinstance(around, exp.Select):  # passed on as it is
             continue
-        is_length = (
-            around.sql().lower().startswith(("cardinality(", "array_size(", "array_length("))
-        )
+        is_length = isinstance(around, exp.Anonymous) and around.name.lower() == "cardinality"
         is_element = isinstance(around, exp.Bracket) and around.this is column
         if is_element and all(_is_at_or_before_row(place) for place in around.expressions):
             continue
