@@ -32,6 +32,15 @@
     {{ return(sum.frames | max >= 20) }}
 {%- endmacro %}
 
+{# Those of `sums` that do, by their columns. #}
+{% macro long_sums(sums) -%}
+    {%- set long = {} -%}
+    {%- for column, sum in sums.items() if is_long(sum) -%}
+        {%- do long.update({column: sum}) -%}
+    {%- endfor -%}
+    {{ return(long) }}
+{%- endmacro %}
+
 {# Sum of as many values as `rows`, the latest of them k sessions ago. #}
 {% macro sum_of_rows(column, k, rows, sum) -%}
     {%- for i in range(k, k + rows) -%}

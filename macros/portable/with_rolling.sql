@@ -39,10 +39,7 @@
 {%- endmacro %}
 
 {% macro default__with_rolling(relation, columns, nullable, sums, order_statistics) -%}
-    {%- set long = {} -%}
-    {%- for column, sum in sums.items() if is_long(sum) -%}
-        {%- do long.update({column: sum}) -%}
-    {%- endfor -%}
+    {%- set long = long_sums(sums) -%}
     {%- if not long -%}
         {{ relation }}
     {%- else -%}
@@ -153,10 +150,7 @@
   missing_<column>, the number of its NULLs.
 #}
 {% macro postgres_with_totals(relation, sums) -%}
-    {%- set long = {} -%}
-    {%- for column, sum in sums.items() if is_long(sum) -%}
-        {%- do long.update({column: sum}) -%}
-    {%- endfor -%}
+    {%- set long = long_sums(sums) -%}
     {%- if not long -%}
         {{ relation }}
     {%- else -%}

@@ -2,7 +2,8 @@
   Creates the tables that Python writes (sources raw and ml), empty, where they do not exist yet,
   so that a build on an empty database is green. The sources' YAML is the contract: its columns
   and types are the DDL. A raw table that the var raw_mapping names becomes a view of a table the
-  team already has (docs/own_tables.md), and a table again once the var no longer names it.
+  team already has (docs/own_tables.md), and a table again once the var no longer names it. A view that
+  somebody else made in the place of a raw table stays as it is.
 #}
 {% macro create_contract_tables() %}
     {% if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'test'] %}
@@ -10,6 +11,7 @@
         {% set created_schemas = [] %}
         {% set raw_tables = [] %}
         {% set kinds = relation_kinds() %}
+        {% set mapped_views = made_by_mapping() %}
         {% for table in graph.sources.values() if table.package_name == project_name %}
             {% do raw_tables.append(table.name) if table.source_name == 'raw' %}
             {% if table.schema not in created_schemas %}
@@ -20,7 +22,7 @@
                 {% do create_mapped_view(table, mapping[table.name], kinds) %}
             {% else %}
                 {# `create table if not exists` would take the view of an earlier mapping for the table #}
-                {% if kinds.get(table.schema ~ '.' ~ table.identifier) == 'VIEW' %}
+                {% if table.schema ~ '.' ~ table.identifier in mapped_views %}
                     {% do drop_with_dependents(table, 'view') %}
                 {% endif %}
                 {% set columns = [] %}
@@ -60,6 +62,30 @@
     {% endfor %}
     {{ return(kinds) }}
 {% endmacro %}
+
+{# The views that create_mapped_view has made, which a comment on them says. #}
+{% macro made_by_mapping() %}
+    {% set names = [] %}
+    {% for row in run_query(adapter.dispatch('commented_views', 'asx_warehouse')()).rows if row[2] == mapping_comment() %}
+        {% do names.append(row[0] ~ '.' ~ row[1]) %}
+    {% endfor %}
+    {{ return(names) }}
+{% endmacro %}
+
+{% macro mapping_comment() -%}
+    made from var raw_mapping
+{%- endmacro %}
+
+{% macro default__commented_views() -%}
+    select schema_name, view_name, comment from duckdb_views() where database_name = current_database()
+{%- endmacro %}
+
+{% macro postgres__commented_views() -%}
+    select n.nspname, c.relname, obj_description(c.oid, 'pg_class')
+    from pg_catalog.pg_class as c
+    inner join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
+    where c.relkind = 'v'
+{%- endmacro %}
 
 {#
   Drops a raw table or view. PostgreSQL drops the views on it as well; dbt, which has listed them
@@ -126,4 +152,5 @@
         'create or replace view ' ~ name ~ ' as select ' ~ columns | join(', ') ~ ' from ' ~ entry.relation
         ~ (' where ' ~ entry.where if entry.where else '')
     ) %}
+    {% do run_query('comment on view ' ~ name ~ " is '" ~ mapping_comment() ~ "'") %}
 {% endmacro %}

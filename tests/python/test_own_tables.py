@@ -106,6 +106,15 @@ def test_a_mapping_can_be_taken_back_on_postgres(database: Database, tmp_path: P
         assert database.rows(KIND) == [expected]
 
 
+def test_a_view_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    own = Warehouse(tmp_path)
+    own.run("dbt", "--quiet", "run", "--select", "stg_prices")
+    own.execute("alter table raw.prices rename to kept")
+    own.execute("create view raw.prices as select * from raw.kept")
+    own.run("dbt", "--quiet", "run", "--select", "stg_prices")
+    assert own.rows(KIND) == [("VIEW", 0)]
+
+
 def test_a_mapping_can_be_taken_back_on_duckdb(tmp_path: Path) -> None:
     own = Warehouse(tmp_path)
     for statement in ONE_BAR:
