@@ -3,7 +3,7 @@
     'gain_adjusted': {'frames': [14]},
     'loss_adjusted': {'frames': [14]},
 } %}
-{% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36, 'resolution': -56}} %}
+{% set close_sums = {'close_adjusted': {'frames': [50, 200], 'magnitude': 36}} %}
 {#- the close before is what the return grew from, which saves a pass over the windows #}
 {% set change_adjusted = 'close_adjusted - close_adjusted / (1 + return_1d)' %}
 
