@@ -77,13 +77,15 @@ test: lint ## Everything: lint, dbt unit and data tests, pytest with coverage
 	echo "dbt unit and data tests on the sample market: passed"
 	pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
+# from nothing on both: what earlier builds left behind, as fct_panel_restatements, is no difference
 parity: $(VENV)/.run ## Build DATA (or the sample) on DuckDB and Postgres and compare every public cell
 	@export PATH="$(CURDIR)/$(BIN):$$PATH" ASXW_DUCKDB_PATH=$(CURDIR)/target/parity/warehouse.duckdb
 	mkdir -p target/parity
+	rm -f target/parity/warehouse.duckdb*
+	if [ -z "$${PGHOST:-}" ]; then eval "$$(asxw postgres start --database parity --empty)"; fi
 	if [ -z "$(DATA)" ]; then asxw sample-market $(SAMPLE_DIR) > /dev/null; fi
 	for ASXW_TARGET in duckdb postgres; do
 		export ASXW_TARGET DBT_TARGET_PATH=$(CURDIR)/target/parity/$$ASXW_TARGET
-		$(USE_POSTGRES)
 		asxw load $(or $(DATA),$(SAMPLE_DIR)) --layout $(LAYOUT) --set-aside
 		dbt --quiet build --exclude-resource-type test unit_test --vars '{market: $(MARKET)}'
 	done

@@ -28,10 +28,16 @@ def postgres_group() -> None:
 @postgres_group.command("start")
 @_folder_option
 @click.option("--database", default=DATABASE, help=f"Made where it is missing ({DATABASE}).")
+@click.option("--empty", is_flag=True, help="Drop the database first, with all it holds.")
 @click.option("--version", default=None, help="Major version of the binaries (default: newest).")
 @click.pass_obj
 def start_command(
-    settings: dict[str, Any], *, folder: Path | None, database: str, version: str | None
+    settings: dict[str, Any],
+    *,
+    folder: Path | None,
+    database: str,
+    empty: bool,
+    version: str | None,
 ) -> None:
     """Start the server where it does not run, and print how to connect, for a shell to take:
 
@@ -41,7 +47,7 @@ def start_command(
         folder or settings["project_dir"] / FOLDER,
         binaries=find_binaries(version) if version else None,
     )
-    connection = server.start(database)
+    connection = server.start(database, empty)
     for name, value in connection.environment(database).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     click.echo(

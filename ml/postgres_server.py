@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 
 from ml.errors import AsxwError
 
@@ -203,8 +204,10 @@ class PostgresServer:
     def _connection_file(self) -> Path:
         return self.folder / "connection.json"
 
-    def start(self, database: str = DATABASE) -> Connection:
+    def start(self, database: str = DATABASE, empty: bool = False) -> Connection:
         """Start the server where it does not run, and make the database where it is missing.
+
+        An `empty` one loses what it holds, and whoever is connected to it.
 
         Raises:
             AsxwError: no binaries, or the server does not start; the text ends with its log.
@@ -213,12 +216,12 @@ class PostgresServer:
         with (self.folder / "start.lock").open("w") as lock:
             # of two that start it at once, the second finds it running
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return self._start(database)
+            return self._start(database, empty)
 
-    def _start(self, database: str) -> Connection:
+    def _start(self, database: str, empty: bool) -> Connection:
         running = self.connection()
         if running is not None:
-            self._create_database(running, database)
+            self._create_database(running, database, empty)
             return running
         self._wait_for_the_dead()
         binaries = self._usable_binaries()
@@ -237,7 +240,7 @@ class PostgresServer:
             raise AsxwError(
                 f"PostgreSQL in {self.folder} did not start: {done.stderr.strip()}\n{tail}"
             )
-        self._create_database(connection, database)
+        self._create_database(connection, database, empty)
         return connection
 
     def connection(self) -> Connection | None:
@@ -422,7 +425,7 @@ class PostgresServer:
         file.write_text(json.dumps({"port": connection.port, "password": connection.password}))
         file.replace(self._connection_file)
 
-    def _create_database(self, connection: Connection, database: str) -> None:
+    def _create_database(self, connection: Connection, database: str, empty: bool) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -434,10 +437,13 @@ class PostgresServer:
                     raise
                 time.sleep(0.1)
         opened.autocommit = True
+        name = sql.Identifier(database)
         with opened.cursor() as cursor:
+            if empty:
+                cursor.execute(sql.SQL("drop database if exists {} with (force)").format(name))
             cursor.execute("select 1 from pg_database where datname = %s", (database,))
             if cursor.fetchone() is None:
-                cursor.execute(f'create database "{database}"')
+                cursor.execute(sql.SQL("create database {}").format(name))
         opened.close()
 
 

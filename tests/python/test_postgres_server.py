@@ -41,6 +41,8 @@ def test_a_server_keeps_its_data_through_stop_kill_and_start(tmp_path: Path, ver
         assert server.connection() is None
         with PostgresWarehouse(settings(server.start().environment())) as warehouse:
             assert warehouse.read_rows("select x from kept") == [(7,)]
+        with PostgresWarehouse(settings(server.start(empty=True).environment())) as warehouse:
+            assert warehouse.read_rows("select to_regclass('kept')") == [(None,)]
     finally:
         folder = server.folder
         server.remove()
