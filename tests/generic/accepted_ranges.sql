@@ -19,14 +19,13 @@
 
     ),
 
-    rejected as (
+    -- a value outside is the least or the greatest, a NaN the greatest
+    extremes as (
 
         select
-            {%- for name, bound in bounds.items() %}
-                {%- set value = 'case when ' ~ outside_range(name, bound[0], bound[1]) ~ ' then ' ~ name ~ ' end' %}
-                count({{ value }}) as rows_{{ name }},
-                min({{ value }}) as lowest_{{ name }},
-                max({{ value }}) as highest_{{ name }},
+            {%- for name in bounds %}
+                min({{ name }}) as lowest_{{ name }},
+                max({{ name }}) as highest_{{ name }},
             {%- endfor %}
             count(*) as all_rows
         from checked
@@ -38,26 +37,26 @@
         {% for name in bounds -%}
             select
                 '{{ name }}' as column_name,
-                rows_{{ name }} as rejected_rows,
-                lowest_{{ name }} as lowest_rejected,
-                highest_{{ name }} as highest_rejected
-            from rejected
+                lowest_{{ name }} as lowest_value,
+                highest_{{ name }} as highest_value
+            from extremes
+            where
+                {{ outside_range('lowest_' ~ name, *bounds[name]) }}
+                or {{ outside_range('highest_' ~ name, *bounds[name]) }}
             {{ 'union all' if not loop.last }}
         {% else -%}
             select
                 'none' as column_name,
-                0 as rejected_rows,
-                cast(null as double precision) as lowest_rejected,
-                cast(null as double precision) as highest_rejected
+                cast(null as double precision) as lowest_value,
+                cast(null as double precision) as highest_value
+            where false
         {% endfor %}
 
     )
 
     select
         column_name,
-        rejected_rows,
-        lowest_rejected,
-        highest_rejected
+        lowest_value,
+        highest_value
     from listed
-    where rejected_rows > 0
 {% endtest %}

@@ -364,6 +364,10 @@ TAMPER = """
     -- prices beyond the calendar
     insert into staging.stg_prices (symbol, trade_date, close, volume)
     values ('AAA', date '2099-01-05', 1, 1), ('AAA', date '2009-01-05', 1, 1);
+    -- more announcements of a session than a packed sum has room for, and just as many
+    insert into intermediate.int_announcements (security_id, session_idx)
+    select 'flood', 100 from generate_series(1, 1041)
+    union all select 'brook', 100 from generate_series(1, 1040);
     -- the last training label ends four sessions before the test block, or five, or six
     insert into ml.folds
         (run_id, fold, role, first_session_idx, last_session_idx, last_label_end_idx)
@@ -427,6 +431,7 @@ def test_a_family_that_lost_three_quarters_of_its_rows_fails(built):
         ("assert_funnel_adds_up", None),
         ("assert_calendar_reaches_prices", 2),
         ("assert_folds_are_purged", 2),
+        ("assert_announcements_fit_their_sums", 1),
     ],
 )
 def test_damage_is_found(built, test, rows):

@@ -3,24 +3,19 @@
   session first; a count is 0 only where the source covers the whole window, else NULL, so windows
   run over the sessions from the source's first one on, and earlier rows follow as they are.
 #}
+{#- what each packed sum counts (packed_counts.sql) -#}
+{% set counted = ['announcements', 'sensitive', 'unflagged'] %}
 {% set events = ['guidance', 'dividend', 'acquisition', 'earnings', 'capital_raising', 'trading_halt'] %}
 {% set stances = ['bullish', 'bearish', 'neutral'] %}
+{% set packed_events = {'news': events[:3], 'actions': events[3:]} %}
 {% set sums = {
-    'announcements': {'frames': [21], 'magnitude': 20, 'resolution': 0},
-    'sensitive': {'frames': [21], 'magnitude': 20, 'resolution': 0},
-    'unflagged': {'frames': [21], 'magnitude': 20, 'resolution': 0},
+    'flow': {'frames': [21], 'magnitude': 53, 'resolution': 0},
     'weighted_sentiment': {'frames': [21], 'magnitude': 20, 'resolution': -44},
     'confidence': {'frames': [21], 'magnitude': 20, 'resolution': -44},
     'scored': {'frames': [21], 'magnitude': 20, 'resolution': 0},
-    'event_guidance': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'event_dividend': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'event_acquisition': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'event_earnings': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'event_capital_raising': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'event_trading_halt': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'stance_bullish': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'stance_bearish': {'frames': [63], 'magnitude': 20, 'resolution': 0},
-    'stance_neutral': {'frames': [63], 'magnitude': 20, 'resolution': 0},
+    'news': {'frames': [63], 'magnitude': 53, 'resolution': 0},
+    'actions': {'frames': [63], 'magnitude': 53, 'resolution': 0},
+    'stances': {'frames': [63], 'magnitude': 53, 'resolution': 0},
 } %}
 
 with daily_grid as not materialized (
@@ -49,17 +44,34 @@ by_session as (
         count(*) as announcements,
         sum(case when price_sensitive then 1 else 0 end) as sensitive,
         sum(case when price_sensitive is null then 1 else 0 end) as unflagged,
+        sum(
+            {{ packed_unit(0) }}
+            + case when price_sensitive then {{ packed_unit(1) }} else 0 end
+            + case when price_sensitive is null then {{ packed_unit(2) }} else 0 end
+        ) as flow,
         -- on a grid of 2^-44, so that sums are exact in any order
         sum({{ on_grid('confidence * sentiment', -44) }}) as weighted_sentiment,
         sum(case when sentiment is not null then {{ on_grid('confidence', -44) }} end)
             as confidence,
         count(confidence + sentiment) as scored,
-        {% for event in events -%}
-            sum(case when event = '{{ event }}' then 1 else 0 end) as event_{{ event }},
+        {% for column, packed in packed_events.items() -%}
+            sum(
+                case event
+                    {% for event in packed -%}
+                        when '{{ event }}' then {{ packed_unit(loop.index0) }}
+                    {% endfor -%}
+                    else 0
+                end
+            ) as {{ column }},
         {% endfor -%}
-        {% for stance in stances -%}
-            sum(case when stance = '{{ stance }}' then 1 else 0 end) as stance_{{ stance }},
-        {% endfor -%}
+        sum(
+            case stance
+                {% for stance in stances -%}
+                    when '{{ stance }}' then {{ packed_unit(loop.index0) }}
+                {% endfor -%}
+                else 0
+            end
+        ) as stances,
         max(announced_at) as announced_at,
         max(case when price_sensitive then announced_at end) as sensitive_at
     from announcements
@@ -85,7 +97,7 @@ gridded as (
         daily_grid.trade_date,
         daily_grid.spell_session,
         daily_grid.traded_sessions,
-        {% for column in sums -%}
+        {% for column in counted + sums | list -%}
             cast(coalesce(by_session.{{ column }}, 0) as double precision) as {{ column }},
         {% endfor -%}
         by_session.announced_at,
@@ -109,15 +121,16 @@ latest as (
         trade_date,
         spell_session,
         traded_sessions,
+        announcements,
         {% for column in sums -%}
             {{ column }},
         {% endfor -%}
-        {% for latest, counted in [
+        {% for latest, count in [
             ('announced_session_idx', 'announcements'),
             ('sensitive_session_idx', 'sensitive'),
             ('unflagged_session_idx', 'unflagged'),
         ] -%}
-            cast(max(case when {{ counted }} > 0 then session_idx end) over so_far as double precision)
+            cast(max(case when {{ count }} > 0 then session_idx end) over so_far as double precision)
                 as {{ latest }},
         {% endfor -%}
         coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
@@ -141,17 +154,8 @@ rolled as (
         traded_sessions,
         {{ traded_lags([21, 63]) }},
         announcements as count_1,
-        {{ rolling_sum(sums, 'announcements', 21) }} as count_21,
-        {{ rolling_sum(sums, 'sensitive', 21) }} as sensitive_21,
-        {{ rolling_sum(sums, 'unflagged', 21) }} as unflagged_21,
-        {{ rolling_sum(sums, 'weighted_sentiment', 21) }} as weighted_sentiment_21,
-        {{ rolling_sum(sums, 'confidence', 21) }} as confidence_21,
-        {{ rolling_sum(sums, 'scored', 21) }} as scored_21,
-        {% for event in events -%}
-            {{ rolling_sum(sums, 'event_' ~ event, 63) }} as event_{{ event }}_63,
-        {% endfor -%}
-        {% for stance in stances -%}
-            {{ rolling_sum(sums, 'stance_' ~ stance, 63) }} as stance_{{ stance }}_63,
+        {% for column, sum in sums.items() -%}
+            {{ rolling_sum(sums, column, sum.frames[0]) }} as {{ column }}_{{ sum.frames[0] }},
         {% endfor -%}
         announced_at,
         announced_session_idx,
@@ -176,6 +180,9 @@ judged as (
 
     select
         rolled.*,
+        {% for stance in stances -%}
+            {{ unpacked_count('rolled.stances_63', loop.index0) }} as stance_{{ stance }}_63,
+        {% endfor -%}
         announcement_sessions.covered_sessions > 0 as is_known_1,
         rolled.spell_session >= 21
         and announcement_sessions.covered_sessions >= 21
@@ -184,7 +191,7 @@ judged as (
         and announcement_sessions.covered_sessions >= 63
         and {{ half_traded(63, 'traded_lag_63') }} as is_known_63,
         announcement_sessions.flag_covered_sessions >= 21
-        and rolled.unflagged_21 = 0 as is_flagged_21,
+        and {{ unpacked_count('rolled.flow_21', 2) }} = 0 as is_flagged_21,
         -- no session since then that the source does not cover, and no announcement without a flag
         announcement_sessions.flag_covered_sessions > 0
         and rolled.sensitive_session_idx
@@ -208,17 +215,22 @@ computed as (
             case when is_flagged_since then sensitive_at end
         ) as available_at,
         cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
-        cast(case when is_known_21 then count_21 end as bigint) as ann_count_21d,
-        cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)
-            as price_sensitive_21d,
+        cast(case when is_known_21 then {{ unpacked_count('flow_21', 0) }} end as bigint) as ann_count_21d,
+        cast(
+            case when is_known_21 and is_flagged_21 then {{ unpacked_count('flow_21', 1) }} end as bigint
+        ) as price_sensitive_21d,
         cast(case when is_flagged_since then trade_date - cast(sensitive_at as date) end as bigint)
             as days_since_price_sensitive,
         case when is_known_21 then {{ safe_divide('weighted_sentiment_21', 'confidence_21') }} end
             as ann_sentiment_21d,
         case when is_known_21 then {{ safe_divide('confidence_21', 'scored_21') }} end
             as ann_confidence_21d,
-        {% for event in events -%}
-            cast(case when is_known_63 then event_{{ event }}_63 end as bigint) as event_{{ event }}_63d,
+        {% for column, packed in packed_events.items() -%}
+            {% for event in packed -%}
+                cast(
+                    case when is_known_63 then {{ unpacked_count(column ~ '_63', loop.index0) }} end as bigint
+                ) as event_{{ event }}_63d,
+            {% endfor -%}
         {% endfor -%}
         {% for stance in stances -%}
             cast(case when is_known_63 then stance_{{ stance }}_63 end as bigint)

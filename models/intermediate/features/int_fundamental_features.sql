@@ -54,13 +54,14 @@ limits as (
 
 ),
 
-positions as (
+-- before the limits are joined: DuckDB sorts whole rows, once a rank
+ranks as (
 
     select
         members.spell_key,
         members.session_idx,
         {% for column in scored -%}
-            {{ winsor_position(column, 'members', 'limits') }} as {{ column }},
+            members.{{ column }},
         {% endfor -%}
         {{ cross_sectional_rank('members', 'pe_inverse') }} as pe_inverse_rank,
         {{ cross_sectional_rank('members', 'cheap_book') }} as cheap_book_rank,
@@ -68,8 +69,25 @@ positions as (
         {{ cross_sectional_rank('members', 'profit_margin') }} as margin_rank,
         {{ cross_sectional_rank('members', 'revenue_growth_yoy') }} as growth_rank
     from {{ with_ranks('members', ranked) }}
+
+),
+
+positions as (
+
+    select
+        ranks.spell_key,
+        ranks.session_idx,
+        {% for column in scored -%}
+            {{ winsor_position(column, 'ranks', 'limits') }} as {{ column }},
+        {% endfor -%}
+        ranks.pe_inverse_rank,
+        ranks.cheap_book_rank,
+        ranks.roe_rank,
+        ranks.margin_rank,
+        ranks.growth_rank
+    from ranks
     inner join limits
-        on members.session_idx = limits.session_idx
+        on ranks.session_idx = limits.session_idx
 
 ),
 
