@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,36 +116,65 @@ def too_coarse(connection: duckdb.DuckDBPyConnection, model: str, compiled: str)
     return found
 
 
-@pytest.fixture(params=["sample", "real"])
-def built(request: pytest.FixtureRequest) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A finished warehouse and the folder of its compiled models."""
-    market: Warehouse = request.getfixturevalue("built_market")
-    path = market.path if request.param == "sample" else request.getfixturevalue("real_warehouse")
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The models that sum, compiled."""
+    warehouse = Warehouse(tmp_path_factory.mktemp("compiled"))
+    warehouse.run("dbt", "--quiet", "compile", "--select", *STAGES)
+    folder = warehouse.target / "compiled"
+    return {
+        model: next(folder.glob(f"**/features/{model}.sql")).read_text(encoding="utf-8")
+        for model in STAGES
+    }
+
+
+@contextmanager
+def attached(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that knows the file by the name the compiled models use."""
     with duckdb.connect() as connection:
         connection.sql(f"attach '{path}' as warehouse (read_only)")
-        yield connection, market.target
+        yield connection
 
 
-def compiled_model(target: Path, model: str) -> str:
-    return next(target.glob(f"compiled/**/features/{model}.sql")).read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", STAGES)
-def test_a_long_spell_stays_within_the_magnitude_of_its_sums(
-    model: str, built: tuple[duckdb.DuckDBPyConnection, Path]
-) -> None:
-    connection, target = built
-    assert not too_large(connection, model, compiled_model(target, model))
+# a test for each market: tests that share a warehouse run on one worker
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", STAGES)
-def test_no_frame_of_small_values_is_rounded_away(
-    model: str, built: tuple[duckdb.DuckDBPyConnection, Path]
+def test_a_long_spell_of_the_sample_stays_within_the_magnitude_of_its_sums(
+    model: str, compiled: dict[str, str], built_market: Warehouse
 ) -> None:
-    connection, target = built
-    assert not too_coarse(connection, model, compiled_model(target, model))
+    with attached(built_market.path) as connection:
+        assert not too_large(connection, model, compiled[model])
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("model", STAGES)
+def test_a_long_real_spell_stays_within_the_magnitude_of_its_sums(
+    model: str, compiled: dict[str, str], real_warehouse: Path
+) -> None:
+    with attached(real_warehouse) as connection:
+        assert not too_large(connection, model, compiled[model])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", STAGES)
+def test_no_frame_of_small_values_of_the_sample_is_rounded_away(
+    model: str, compiled: dict[str, str], built_market: Warehouse
+) -> None:
+    with attached(built_market.path) as connection:
+        assert not too_coarse(connection, model, compiled[model])
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("model", STAGES)
+def test_no_frame_of_small_real_values_is_rounded_away(
+    model: str, compiled: dict[str, str], real_warehouse: Path
+) -> None:
+    with attached(real_warehouse) as connection:
+        assert not too_coarse(connection, model, compiled[model])
 
 
 def test_every_declared_sum_is_asked_for() -> None:
