@@ -3,11 +3,16 @@
   2^(16 i). Sums are whole numbers that a double holds to the last unit, as long as no count of a frame
   reaches 2^16, and none of a spell 2^20.
 
-    packed_unit(i)             what one more of count i adds
-    unpacked_count(packed, i)  count i of a sum
+    packed_counts(conditions)  of a group: how many rows meet each of up to three conditions
+    unpacked_count(packed, i)  count i of a sum of such numbers
 #}
-{% macro packed_unit(i) -%}
-    {{ 2 ** (16 * i) }}
+{% macro packed_counts(conditions) -%}
+    sum(
+        {%- for condition in conditions -%}
+            case when {{ condition }} then {{ packed_unit(loop.index0) }} else 0 end
+            {{- ' + ' if not loop.last }}
+        {%- endfor -%}
+    )
 {%- endmacro %}
 
 {% macro unpacked_count(packed, i) -%}
@@ -16,4 +21,8 @@
     {%- else -%}
         floor({{ packed }} / {{ packed_unit(i) }})
     {%- endif -%}
+{%- endmacro %}
+
+{% macro packed_unit(i) -%}
+    {{ 2 ** (16 * i) }}
 {%- endmacro %}

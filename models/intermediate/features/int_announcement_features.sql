@@ -3,18 +3,38 @@
   session first; a count is 0 only where the source covers the whole window, else NULL, so windows
   run over the sessions from the source's first one on, and earlier rows follow as they are.
 #}
-{#- what each packed sum counts (packed_counts.sql) -#}
-{% set counted = ['announcements', 'sensitive', 'unflagged'] %}
-{% set events = ['guidance', 'dividend', 'acquisition', 'earnings', 'capital_raising', 'trading_halt'] %}
-{% set stances = ['bullish', 'bearish', 'neutral'] %}
-{% set packed_events = {'news': events[:3], 'actions': events[3:]} %}
+{#- counts that are added up three at a time (packed_counts.sql), and what they count -#}
+{% set packed = {
+    'flow': {
+        'announcements': 'true',
+        'sensitive': 'price_sensitive',
+        'unflagged': 'price_sensitive is null',
+    },
+    'events_1_to_3': {
+        'event_guidance': "event = 'guidance'",
+        'event_dividend': "event = 'dividend'",
+        'event_acquisition': "event = 'acquisition'",
+    },
+    'events_4_to_6': {
+        'event_earnings': "event = 'earnings'",
+        'event_capital_raising': "event = 'capital_raising'",
+        'event_trading_halt': "event = 'trading_halt'",
+    },
+    'stances': {
+        'stance_bullish': "stance = 'bullish'",
+        'stance_bearish': "stance = 'bearish'",
+        'stance_neutral': "stance = 'neutral'",
+    },
+} %}
+{% set flow = packed.flow %}
+{% set counts_63 = packed.events_1_to_3 | list + packed.events_4_to_6 | list + packed.stances | list %}
 {% set sums = {
     'flow': {'frames': [21], 'magnitude': 53, 'resolution': 0},
     'weighted_sentiment': {'frames': [21], 'magnitude': 20, 'resolution': -44},
     'confidence': {'frames': [21], 'magnitude': 20, 'resolution': -44},
     'scored': {'frames': [21], 'magnitude': 20, 'resolution': 0},
-    'news': {'frames': [63], 'magnitude': 53, 'resolution': 0},
-    'actions': {'frames': [63], 'magnitude': 53, 'resolution': 0},
+    'events_1_to_3': {'frames': [63], 'magnitude': 53, 'resolution': 0},
+    'events_4_to_6': {'frames': [63], 'magnitude': 53, 'resolution': 0},
     'stances': {'frames': [63], 'magnitude': 53, 'resolution': 0},
 } %}
 
@@ -41,37 +61,17 @@ by_session as (
     select
         security_id,
         session_idx,
-        count(*) as announcements,
-        sum(case when price_sensitive then 1 else 0 end) as sensitive,
-        sum(case when price_sensitive is null then 1 else 0 end) as unflagged,
-        sum(
-            {{ packed_unit(0) }}
-            + case when price_sensitive then {{ packed_unit(1) }} else 0 end
-            + case when price_sensitive is null then {{ packed_unit(2) }} else 0 end
-        ) as flow,
+        {% for column, conditions in packed.items() -%}
+            {{ packed_counts(conditions.values()) }} as {{ column }},
+        {% endfor -%}
+        {% for column, condition in flow.items() -%}
+            sum(case when {{ condition }} then 1 else 0 end) as {{ column }},
+        {% endfor -%}
         -- on a grid of 2^-44, so that sums are exact in any order
         sum({{ on_grid('confidence * sentiment', -44) }}) as weighted_sentiment,
         sum(case when sentiment is not null then {{ on_grid('confidence', -44) }} end)
             as confidence,
         count(confidence + sentiment) as scored,
-        {% for column, packed in packed_events.items() -%}
-            sum(
-                case event
-                    {% for event in packed -%}
-                        when '{{ event }}' then {{ packed_unit(loop.index0) }}
-                    {% endfor -%}
-                    else 0
-                end
-            ) as {{ column }},
-        {% endfor -%}
-        sum(
-            case stance
-                {% for stance in stances -%}
-                    when '{{ stance }}' then {{ packed_unit(loop.index0) }}
-                {% endfor -%}
-                else 0
-            end
-        ) as stances,
         max(announced_at) as announced_at,
         max(case when price_sensitive then announced_at end) as sensitive_at
     from announcements
@@ -97,7 +97,7 @@ gridded as (
         daily_grid.trade_date,
         daily_grid.spell_session,
         daily_grid.traded_sessions,
-        {% for column in counted + sums | list -%}
+        {% for column in flow | list + sums | list -%}
             cast(coalesce(by_session.{{ column }}, 0) as double precision) as {{ column }},
         {% endfor -%}
         by_session.announced_at,
@@ -125,12 +125,12 @@ latest as (
         {% for column in sums -%}
             {{ column }},
         {% endfor -%}
-        {% for latest, count in [
+        {% for latest, counted in [
             ('announced_session_idx', 'announcements'),
             ('sensitive_session_idx', 'sensitive'),
             ('unflagged_session_idx', 'unflagged'),
         ] -%}
-            cast(max(case when {{ count }} > 0 then session_idx end) over so_far as double precision)
+            cast(max(case when {{ counted }} > 0 then session_idx end) over so_far as double precision)
                 as {{ latest }},
         {% endfor -%}
         coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
@@ -176,31 +176,42 @@ rolled as (
 
 ),
 
+unpacked as (
+
+    select
+        {% for column, conditions in packed.items() -%}
+            {% set frame = sums[column].frames[0] -%}
+            {% for counted in conditions -%}
+                {{ unpacked_count(column ~ '_' ~ frame, loop.index0) }} as {{ counted }}_{{ frame }},
+            {% endfor -%}
+        {% endfor -%}
+        rolled.*
+    from rolled
+
+),
+
 judged as (
 
     select
-        rolled.*,
-        {% for stance in stances -%}
-            {{ unpacked_count('rolled.stances_63', loop.index0) }} as stance_{{ stance }}_63,
-        {% endfor -%}
+        unpacked.*,
         announcement_sessions.covered_sessions > 0 as is_known_1,
-        rolled.spell_session >= 21
+        unpacked.spell_session >= 21
         and announcement_sessions.covered_sessions >= 21
         and {{ half_traded(21, 'traded_lag_21') }} as is_known_21,
-        rolled.spell_session >= 63
+        unpacked.spell_session >= 63
         and announcement_sessions.covered_sessions >= 63
         and {{ half_traded(63, 'traded_lag_63') }} as is_known_63,
         announcement_sessions.flag_covered_sessions >= 21
-        and {{ unpacked_count('rolled.flow_21', 2) }} = 0 as is_flagged_21,
+        and unpacked.unflagged_21 = 0 as is_flagged_21,
         -- no session since then that the source does not cover, and no announcement without a flag
         announcement_sessions.flag_covered_sessions > 0
-        and rolled.sensitive_session_idx
-        >= rolled.session_idx - announcement_sessions.flag_covered_sessions
-        and coalesce(rolled.unflagged_session_idx <= rolled.sensitive_session_idx, true)
+        and unpacked.sensitive_session_idx
+        >= unpacked.session_idx - announcement_sessions.flag_covered_sessions
+        and coalesce(unpacked.unflagged_session_idx <= unpacked.sensitive_session_idx, true)
             as is_flagged_since
-    from rolled
+    from unpacked
     inner join announcement_sessions
-        on rolled.session_idx = announcement_sessions.session_idx
+        on unpacked.session_idx = announcement_sessions.session_idx
 
 ),
 
@@ -215,26 +226,17 @@ computed as (
             case when is_flagged_since then sensitive_at end
         ) as available_at,
         cast(case when is_known_1 then count_1 end as bigint) as ann_count_1d,
-        cast(case when is_known_21 then {{ unpacked_count('flow_21', 0) }} end as bigint) as ann_count_21d,
-        cast(
-            case when is_known_21 and is_flagged_21 then {{ unpacked_count('flow_21', 1) }} end as bigint
-        ) as price_sensitive_21d,
+        cast(case when is_known_21 then announcements_21 end as bigint) as ann_count_21d,
+        cast(case when is_known_21 and is_flagged_21 then sensitive_21 end as bigint)
+            as price_sensitive_21d,
         cast(case when is_flagged_since then trade_date - cast(sensitive_at as date) end as bigint)
             as days_since_price_sensitive,
         case when is_known_21 then {{ safe_divide('weighted_sentiment_21', 'confidence_21') }} end
             as ann_sentiment_21d,
         case when is_known_21 then {{ safe_divide('confidence_21', 'scored_21') }} end
             as ann_confidence_21d,
-        {% for column, packed in packed_events.items() -%}
-            {% for event in packed -%}
-                cast(
-                    case when is_known_63 then {{ unpacked_count(column ~ '_63', loop.index0) }} end as bigint
-                ) as event_{{ event }}_63d,
-            {% endfor -%}
-        {% endfor -%}
-        {% for stance in stances -%}
-            cast(case when is_known_63 then stance_{{ stance }}_63 end as bigint)
-                as stance_{{ stance }}_63d,
+        {% for counted in counts_63 -%}
+            cast(case when is_known_63 then {{ counted }}_63 end as bigint) as {{ counted }}_63d,
         {% endfor -%}
         case
             when is_known_63
@@ -259,11 +261,8 @@ select
     days_since_price_sensitive,
     ann_sentiment_21d,
     ann_confidence_21d,
-    {% for event in events -%}
-        event_{{ event }}_63d,
-    {% endfor -%}
-    {% for stance in stances -%}
-        stance_{{ stance }}_63d,
+    {% for counted in counts_63 -%}
+        {{ counted }}_63d,
     {% endfor -%}
     sentiment_composite
 from computed
@@ -281,11 +280,8 @@ select
     cast(null as bigint) as days_since_price_sensitive,
     cast(null as double precision) as ann_sentiment_21d,
     cast(null as double precision) as ann_confidence_21d,
-    {% for event in events -%}
-        cast(null as bigint) as event_{{ event }}_63d,
-    {% endfor -%}
-    {% for stance in stances -%}
-        cast(null as bigint) as stance_{{ stance }}_63d,
+    {% for counted in counts_63 -%}
+        cast(null as bigint) as {{ counted }}_63d,
     {% endfor -%}
     cast(null as double precision) as sentiment_composite
 from daily_grid
