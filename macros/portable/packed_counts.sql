@@ -7,6 +7,12 @@
     unpacked_count(packed, i)  count i of a sum of such numbers
 #}
 {% macro packed_counts(conditions) -%}
+    {%- if conditions | length > 3 -%}
+        {{ exceptions.raise_compiler_error(
+            'packed_counts() has room for three counts, not ' ~ conditions | length ~
+            ': a sum of a fourth would not be exact in a double'
+        ) }}
+    {%- endif -%}
     sum(
         {%- for condition in conditions -%}
             case when {{ condition }} then {{ packed_unit(loop.index0) }} else 0 end
