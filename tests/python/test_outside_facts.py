@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from built_warehouse import NO_TESTS, Warehouse, build
+from built_warehouse import Warehouse, build
 from conftest import PROJECT
 
 CELLS = 2_000
@@ -461,16 +461,15 @@ def us_macro(folder: Path) -> pd.DataFrame:
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_real_us_macro(real_data: Path, tmp_path: Path) -> None:
+def test_real_us_macro(us_folder: Path, us_warehouse: Path) -> None:
     """American yields and unemployment; there is no cash rate and no inflation."""
-    warehouse = Warehouse(tmp_path)
-    warehouse.run("asxw", "load", "--layout", "us", str(real_data / "us"))
-    select = ("--select", "+int_macro_daily", "--vars", "market: us")
-    warehouse.run("dbt", "build", *NO_TESTS, *select)
-    rows = warehouse.frame("select * from intermediate.int_macro_daily order by session_idx")
+    with duckdb.connect(str(us_warehouse), read_only=True) as connection:
+        rows = connection.sql(
+            "select * from intermediate.int_macro_daily order by session_idx"
+        ).df()
     rows["security_id"] = "market"
     decisions = (rows["trade_date"].astype("datetime64[us]") + DECISION).to_numpy()
-    expected = Macro(us_macro(real_data / "us"), decisions)
+    expected = Macro(us_macro(us_folder), decisions)
     known = [name for name in family("macro") if not name.startswith(("rba", "cpi", "delta_cpi"))]
     known.remove("delta_rba_rate")
     cells = rows[rows["session_idx"] % 3 == 0]
