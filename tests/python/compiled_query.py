@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
-from postgres_fixture import PROJECT, Database, command
+from built_warehouse import Warehouse
+from postgres_fixture import Database, command
 
 Run = Callable[[pa.Table], list[dict[str, Any]]]
 
@@ -22,16 +19,7 @@ def compiled_query(engine: str, query: str, name: str, request: pytest.FixtureRe
     arguments = ("dbt", "--quiet", "compile", "--no-introspect", "--inline", query)
     folder = request.getfixturevalue("tmp_path_factory").mktemp("compiled")
     if engine == "duckdb":
-        environment = os.environ | {"ASXW_TARGET": "memory", "DBT_TARGET_PATH": str(folder)}
-        dbt = Path(sys.executable).with_name("dbt")
-        sql = subprocess.run(
-            [str(dbt), *arguments[1:]],
-            cwd=PROJECT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        sql = Warehouse(folder).run(*arguments).stdout
 
         def in_duckdb(table: pa.Table) -> list[dict[str, Any]]:
             with duckdb.connect() as connection:

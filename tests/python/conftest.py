@@ -40,6 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def group(item: pytest.Item) -> str | None:
         used = getattr(item, "fixturenames", ())
+        parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+        # a query of compiled_query asks for the server only when it runs
+        if hasattr(getattr(item, "module", None), "compiled_query") and "postgres" in parameters:
+            return "postgres"
         return next((name for fixture, name in _SHARED.items() if fixture in used), None)
 
     for item in items:
