@@ -2,7 +2,7 @@
 #
 #   make run                              on a generated sample market; dbt's unit tests, which ask
 #                                         the SQL and not the data, are in make test
-#   make run DATA=../shared/data/asx      on a folder of vendor files; LAYOUT says how they map to
+#   make run DATA=path/to/asx             on a folder of vendor files; LAYOUT says how they map to
 #                                         the raw tables (default: the folder's name)
 #   make run TARGET=postgres              on the server that PGHOST and the other PG variables name,
 #                                         without PGHOST on one of the project's own, in .postgres/

@@ -1,6 +1,7 @@
 """What five typical questions of BI tools take on a finished Postgres warehouse.
 
-    eval "$(asxw postgres start)"; python benchmarks/bi_queries.py     # or PGHOST and its like
+    eval "$(asxw postgres start --database asx_warehouse_sample)"      # or PGHOST and its like
+    python benchmarks/bi_queries.py
 
 Each is asked once to warm up and then twenty times; a scan of a whole table is an error.
 """

@@ -71,10 +71,10 @@ def _wording(head: str, feature: str, value: float, place: float, part: float) -
     effect = f"{verb} the {_MEANT[head]}"
     if math.isnan(value):
         return f"{feature} is unknown: {effect}"
-    if place >= 0.5:
-        where = f"higher than {100 * place:.0f} % of shares"
-    else:
-        where = f"lower than {100 * (1 - place):.0f} % of shares"
+    share = max(place, 1 - place)
+    side = "higher" if place >= 0.5 else "lower"
+    # no share is above all, itself among them
+    where = f"{side} than {min(round(100 * share), 99)} % of shares"
     return f"{feature} {value:.4g}, {where}: {effect}"
 
 

@@ -1,5 +1,5 @@
 {#
-  Signal of a calibrated probability and an expected return: both must agree for a buy or a sell.
+  Signal of a probability and an expected return: both must agree for a buy or a sell.
   Thresholds are vars.
 #}
 {% macro signal_class(probability, expected_return) -%}

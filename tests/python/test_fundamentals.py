@@ -54,6 +54,7 @@ def market(tmp_path_factory) -> Warehouse:
     table["period_type"] = [r[2] for r in REPORTS]
     table["available_at"] = [r[3] and dt.datetime.fromisoformat(r[3]) for r in REPORTS]
     table["eps"] = [r[5] for r in REPORTS]
+    table["market_cap"] = [0.0 if r[0] == "CCC" else 1e6 for r in REPORTS]
     pq.write_table(pa.table(table, schema=schema), files / "fundamentals.parquet")
     built.run("asxw", "load", str(files), "--layout", "sample")
     variables = "{fundamental_max_age_days: 250}"
@@ -98,6 +99,14 @@ def test_nothing_before_the_first_report_and_an_assumed_time(market):
         "select available_at, available_at_assumed from raw.fundamentals "
         "where available_at_assumed",
     ) == [(dt.datetime(2026, 4, 16), True)]
+
+
+@pytest.mark.slow
+def test_a_market_cap_of_nothing_is_unknown(market):
+    symbol = json.loads((market.folder / "names.json").read_text())["CCC"]
+    sizes = "select min(market_cap), count(*) from {} where symbol = '" + symbol + "'"
+    assert market.rows(sizes.format("raw.fundamentals")) == [(0.0, 1)]
+    assert market.rows(sizes.format("staging.stg_fundamentals")) == [(None, 1)]
 
 
 @pytest.mark.slow

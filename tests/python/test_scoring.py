@@ -11,6 +11,7 @@ from ml.artifacts import load_artifact
 from ml.cli import main
 from ml.dataset import matrix_of, read_panel
 from ml.manifest import Relation
+from ml.reasons import _wording
 from ml.training import predict
 from ml.warehouse import open_warehouse
 
@@ -187,3 +188,13 @@ def test_a_feature_that_left_the_table_is_named(tmp_path):
     done = asxw(folder, "score")
     assert done.exit_code == 1 and "lacks signal" in done.stderr
     assert query(folder, "select count(*) from ml.runs") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [(0.999, "higher than 99 %"), (0.5, "higher than 50 %"), (0.3, "lower than 70 %"),
+     (0.001, "lower than 99 %")],
+)  # fmt: skip
+def test_a_reason_says_where_a_value_stands(place, said):
+    """The highest value is higher than all others, and never than 100 % of shares."""
+    assert said in _wording("classifier", "mom_1", 0.2, place, 0.1)

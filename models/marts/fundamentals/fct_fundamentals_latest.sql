@@ -1,5 +1,5 @@
 {#
-  The newest report of every symbol that ever reported, for BI and scoring. Not point in time: training
+  The newest report of every symbol that ever reported, for BI. Not point in time: training
   never reads it.
 #}
 {% set derives = market_var('fundamental_ratios') == 'statements' %}

@@ -1,5 +1,5 @@
 {#
-  Signals from the live predictions. Both heads must agree for a buy or a sell: the calibrated
+  Signals from the live predictions. Both heads must agree for a buy or a sell: the
   probability picks the class, the expected return confirms its direction. Thresholds are vars.
 #}
 with predictions as (

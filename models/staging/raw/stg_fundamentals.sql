@@ -17,7 +17,8 @@ select
     {{ finite('eps') }} as eps,
     {{ finite('roe') }} as roe,
     {{ finite('debt_to_equity') }} as debt_to_equity,
-    {{ finite('market_cap') }} as market_cap,
+    -- 0 is a vendor's blank, not a size
+    case when market_cap > 0 then {{ finite('market_cap') }} end as market_cap,
     {{ finite('div_yield') }} as div_yield,
     {{ finite('revenue_growth_yoy') }} as revenue_growth_yoy,
     {{ finite('profit_margin') }} as profit_margin,
