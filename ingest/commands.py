@@ -13,7 +13,7 @@ from ingest.loader import LoadResult, load
 from ingest.one_market import set_aside_other_market
 from ml.contract import read_contract
 from ml.text_table import text_table
-from ml.warehouse import project_vars
+from ml.warehouse import project_vars, read_project
 
 
 @click.command("load")
@@ -96,5 +96,7 @@ def report(result: LoadResult) -> str:
 @click.pass_context
 def calendar_command(ctx: click.Context) -> None:
     """Write seeds/market_sessions.csv again from the exchanges' calendars."""
-    path = ctx.obj["project_dir"] / SEED
+    project_dir = ctx.obj["project_dir"]
+    read_project(project_dir)
+    path = project_dir / SEED
     click.echo(f"{write_sessions(path):,} sessions written to {path}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ml.errors import AsxwError
+
+_Settings = TypeVar("_Settings")
 
 DEFAULT_FILE = Path(__file__).with_name("model.yml")
 
@@ -187,7 +189,30 @@ def _range(entry: Mapping[str, Any]) -> Range:
     return Range(**{**entry, "low": float(entry["low"]), "high": float(entry["high"])})
 
 
-def _build(content: dict[str, Any]) -> ModelConfig:
+# by what a field of a settings class says its type is; YAML reads 1e-3 as text
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "float": ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool)),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "str": ("a text", lambda v: isinstance(v, str)),
+}
+
+
+def _settings(kind: type[_Settings], content: Mapping[str, Any], where: str) -> _Settings:
+    """A settings class of its keys, of which every plain one has the type the class says.
+
+    Raises:
+        AsxwError: names the key that has not.
+    """
+    for field in fields(kind):  # type: ignore[arg-type]
+        wanted, holds = _KINDS.get(str(field.type), ("", lambda _: True))
+        value = content[field.name]
+        if not holds(value):
+            raise AsxwError(f"{where}.{field.name} must be {wanted}, not {value!r}.")
+    return kind(**content)
+
+
+def _build(content: dict[str, Any], source: str) -> ModelConfig:
     features, evaluation = content["features"], dict(content["evaluation"])
     ablation, tune = content["ablation"], dict(content["tune"])
     tune["space"] = {k: _range(v) for k, v in sorted(tune["space"].items()) if v is not None}
@@ -207,12 +232,12 @@ def _build(content: dict[str, Any]) -> ModelConfig:
             tuple(features["families_off"]),
             float(features["minimum_coverage"]),
         ),
-        folds=FoldSettings(**content["folds"]),
+        folds=_settings(FoldSettings, content["folds"], f"{source}: folds"),
         lightgbm=content["lightgbm"],
         classifier=_head(content["classifier"]),
         regressor=_head(content["regressor"]),
         winsor=(float(low), float(high)),
-        evaluation=EvaluationSettings(**evaluation),
+        evaluation=_settings(EvaluationSettings, evaluation, f"{source}: evaluation"),
         ablation=AblationSettings(
             tuple(ablation["base_families"]),
             bool(ablation["context"]),
@@ -220,7 +245,7 @@ def _build(content: dict[str, Any]) -> ModelConfig:
             int(ablation["training_stride"]),
             ablation["lightgbm"],
         ),
-        tune=TuneSettings(**tune),
+        tune=_settings(TuneSettings, tune, f"{source}: tune"),
         threads=int(content["threads"]),
     )
 
@@ -253,6 +278,15 @@ def _check(config: ModelConfig, source: str) -> None:
             folds.training_stride, config.ablation.training_stride
         )
         >= 1,
+        "evaluation.minimum_rows, mean_block and calibration_bins must be at least 1": min(
+            evaluation.minimum_rows, evaluation.mean_block, evaluation.calibration_bins
+        )
+        >= 1,
+        "evaluation.replicates and evaluation.bins must be at least 2": min(
+            evaluation.replicates, evaluation.bins
+        )
+        >= 2,
+        "evaluation.seed and tune.seed must not be negative": min(evaluation.seed, tune.seed) >= 0,
         "evaluation.confidence must lie in (0, 1)": 0 < evaluation.confidence < 1,
         "evaluation.costs must have an entry for 0": 0.0 in evaluation.costs,
         "evaluation.linear_penalty must be positive": evaluation.linear_penalty > 0,
@@ -314,8 +348,8 @@ def read_config(
     if choices:
         _overlay(content, lay_choices({}, choices), "", "tune.space")
     try:
-        config = _build(content)
+        config = _build(content, source)
+        _check(config, source)
     except (TypeError, ValueError, KeyError) as error:
         raise AsxwError(f"{source}: a value has the wrong form: {error}") from error
-    _check(config, source)
     return config

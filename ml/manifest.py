@@ -13,7 +13,7 @@ from typing import Any
 
 from ml.config import FeatureSettings
 from ml.errors import AsxwError
-from ml.warehouse import project_vars
+from ml.warehouse import project_vars, read_project
 
 PANEL_NODE = "model.asx_warehouse.int_training_panel"
 FEATURES_NODE = "model.asx_warehouse.fct_features_daily"
@@ -153,6 +153,7 @@ def read_manifest(path: Path, default_results_schema: str) -> ProjectManifest:
 
 def _parse(project_dir: Path, target_dir: Path, target: str | None, variables: str | None) -> None:
     """Have dbt write its manifest into `target_dir`."""
+    read_project(project_dir)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse"]
     command += ["--project-dir", str(project_dir), "--target-path", str(target_dir)]
     if target:

@@ -18,6 +18,7 @@ import yaml
 from ml.contract import Table
 from ml.errors import AsxwError
 
+PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
 
 
@@ -63,13 +64,34 @@ def _render(value: Any, environment: jinja2.Environment) -> Any:
     return value
 
 
+def read_project(project_dir: Path) -> dict[str, Any]:
+    """Content of the project's dbt_project.yml.
+
+    Raises:
+        AsxwError: there is none, or it cannot be read.
+    """
+    path = project_dir / PROJECT_FILE
+    if not path.is_file():
+        raise AsxwError(
+            f"{project_dir} has no {PROJECT_FILE}: run asxw in the project's folder, or name that "
+            "with `asxw --project-dir`."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise AsxwError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise AsxwError(f"{path} must be a mapping of keys to values.")
+    return content
+
+
 def read_target(project_dir: Path, target: str | None = None) -> Target:
     """The profile's output to use: `target`, else the profile's default.
 
     Raises:
-        AsxwError: no profile, or no such output; the text lists the ones there are.
+        AsxwError: no project, no profile, or no such output; the text lists the ones there are.
     """
-    project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))
+    project = read_project(project_dir)
     path = _profiles_file(project_dir)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 (no HTML)
     environment.filters["as_number"] = int
@@ -443,10 +465,9 @@ def project_vars(project_dir: Path, given: str | None = None) -> dict[str, Any]:
         given: what a command's --vars said, which is laid over them.
 
     Raises:
-        AsxwError: `given` is not a mapping.
+        AsxwError: the folder holds no project, or `given` is not a mapping.
     """
-    project = yaml.safe_load((project_dir / "dbt_project.yml").read_text(encoding="utf-8"))
-    return dict(project.get("vars", {})) | given_vars(given)
+    return dict(read_project(project_dir).get("vars") or {}) | given_vars(given)
 
 
 def given_vars(text: str | None) -> dict[str, Any]:
@@ -455,7 +476,10 @@ def given_vars(text: str | None) -> dict[str, Any]:
     Raises:
         AsxwError: it is not a mapping.
     """
-    given = yaml.safe_load(text) if text else {}
+    try:
+        given = yaml.safe_load(text) if text else {}
+    except yaml.YAMLError:
+        given = None
     if not isinstance(given, dict):
         raise AsxwError(f"--vars must be a mapping, such as '{{schema_prefix: dev_}}', not {text}.")
     return given

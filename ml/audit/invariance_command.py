@@ -62,6 +62,7 @@ def run_battery(project_dir: Path, battery: Path, scratch: Path) -> dict[str, st
 def invariance_command(settings: dict[str, Any], record: bool) -> None:
     """Change what must not matter, corrupt the future, shuffle the labels: does anything move?"""
     project_dir: Path = settings["project_dir"]
+    variables = project_vars(project_dir)
     started = now()
     with tempfile.TemporaryDirectory() as scratch:
         found = run_battery(project_dir, BATTERY, Path(scratch))
@@ -72,7 +73,6 @@ def invariance_command(settings: dict[str, Any], record: bool) -> None:
     summary = f"{len(ran) - len(failed)} of {len(ran)} probes passed"
     click.echo(f"invariance battery: {summary}")
     if record:
-        variables = project_vars(project_dir)
         result = AuditResult(
             layer="invariance",
             target="duckdb",

@@ -36,6 +36,7 @@ def mutation_table(audit: MutationAudit) -> str:
 def mutations_command(settings: dict[str, Any], every_layer: bool, record: bool) -> None:
     """Inject known leaks into a copy of the project, one at a time: is each of them caught?"""
     project_dir: Path = settings["project_dir"]
+    variables = project_vars(project_dir)
     started = now()
     with tempfile.TemporaryDirectory() as scratch:
         audit = audit_mutations(
@@ -48,7 +49,6 @@ def mutations_command(settings: dict[str, Any], every_layer: bool, record: bool)
     )
     click.echo(summary)
     if record:
-        variables = project_vars(project_dir)
         result = AuditResult(
             layer="mutations",
             target="duckdb",

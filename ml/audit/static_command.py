@@ -21,6 +21,7 @@ from ml.warehouse import project_vars
 def static_command(settings: dict[str, Any], record: bool) -> None:
     """Search the graph, the SQL of both engines and the training code for looks ahead."""
     project_dir: Path = settings["project_dir"]
+    variables = project_vars(project_dir)
     started = now()
     with tempfile.TemporaryDirectory() as scratch:
         audit = audit_static(project_dir, Path(scratch))
@@ -34,7 +35,6 @@ def static_command(settings: dict[str, Any], record: bool) -> None:
     )
     click.echo(summary)
     if record:
-        variables = project_vars(project_dir)
         result = AuditResult(
             layer="static",
             target="+".join(DIALECTS.values()),

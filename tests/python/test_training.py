@@ -309,6 +309,17 @@ def test_too_little_history_and_one_class_are_clear_errors(tmp_path):
         ({"classifier": 3}, "classifier must be a mapping"),
         ({"threads": "many"}, "wrong form"),
         ({"model_name": "a b/../c"}, "model_name"),
+        ({"folds": {"blocks": "twelve"}}, "folds.blocks must be a whole number, not 'twelve'"),
+        ({"folds": {"embargo": None}}, "folds.embargo must be a whole number, not None"),
+        ({"folds": {"waive_minimum_block": "maybe"}}, "must be true or false"),
+        ({"evaluation": {"confidence": "high"}}, "evaluation.confidence must be a number"),
+        ({"evaluation": {"replicates": 10.5}}, "evaluation.replicates must be a whole number"),
+        ({"evaluation": {"replicates": -5}}, "replicates and evaluation.bins must be at least 2"),
+        ({"evaluation": {"bins": 1}}, "replicates and evaluation.bins must be at least 2"),
+        ({"evaluation": {"mean_block": 0}}, "mean_block and calibration_bins must be at least 1"),
+        ({"evaluation": {"calibration_bins": 0}}, "calibration_bins must be at least 1"),
+        ({"evaluation": {"seed": -1}}, "evaluation.seed and tune.seed must not be negative"),
+        ({"tune": {"trials": "many"}}, "tune.trials must be a whole number"),
     ],
 )
 def test_wrong_parameters_are_named(tmp_path, overlay, message):

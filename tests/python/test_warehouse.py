@@ -8,8 +8,10 @@ import sys
 import duckdb
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from panel_fixture import REPOSITORY, make_market, make_project
 
+from ml.cli import main
 from ml.contract import Column, Table, read_contract
 from ml.errors import AsxwError
 from ml.warehouse import (
@@ -140,3 +142,26 @@ def test_variables_of_a_command_are_laid_over_the_projects():
     assert project_vars(REPOSITORY, "{raw_schema: team}") == {**project, "raw_schema": "team"}
     with pytest.raises(AsxwError, match="--vars must be a mapping"):
         project_vars(REPOSITORY, "raw_schema")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train", "tune", "ablation", "score", "report", "model-card", "export", "status", "calendar",
+     "promote x --reason y", "audit list", "audit static", "audit mutations", "audit invariance",
+     "audit replay", "audit ladder"],
+)  # fmt: skip
+def test_a_folder_without_a_project_is_named(tmp_path, command):
+    done = CliRunner().invoke(main, ["--project-dir", str(tmp_path), *command.split()])
+    assert done.exit_code == 1 and f"{tmp_path} has no dbt_project.yml" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_project_or_variables_that_are_no_yaml_are_named(tmp_path):
+    with pytest.raises(AsxwError, match="--vars must be a mapping"):
+        project_vars(REPOSITORY, "{a:")
+    path = tmp_path / "dbt_project.yml"
+    path.write_text("vars: {a:")
+    with pytest.raises(AsxwError, match=r"dbt_project.yml cannot be read"):
+        project_vars(tmp_path)
+    path.write_text("vars:\n")
+    assert project_vars(tmp_path) == {}
