@@ -28,6 +28,7 @@ from ml.gates import ALARM, GateResult, gate_rows, judge_run, read_gates, signal
 from ml.ledger import (
     TRAIN,
     Outcome,
+    Trial,
     begin,
     complete,
     fail,
@@ -229,8 +230,10 @@ def train_command(
         luck: list[str] = []
 
         def finish(warehouse: Warehouse) -> None:
-            write_run(warehouse, schema, contract, run)
-            luck.append(luck_line(complete(warehouse, schema, contract, trial, outcome)))
+            # a run without its place in the ledger would be one more that nobody counts
+            with warehouse.transaction():
+                write_run(warehouse, schema, contract, run)
+                luck.append(luck_line(complete(warehouse, schema, contract, trial, outcome)))
 
         write(finish)
 
@@ -419,6 +422,10 @@ def tune_command(
     def write(rows: Callable[[Warehouse], object]) -> None:
         write_when_free(project_dir, target, _WAIT_SECONDS, _say, rows)
 
+    def keep(warehouse: Warehouse, trial: Trial, outcome: Outcome) -> None:
+        with warehouse.transaction():
+            complete(warehouse, schema, contract, trial, outcome)
+
     past = run_study(
         data,
         lambda choices: read_config(config_file, choices),
@@ -426,9 +433,7 @@ def tune_command(
         past,
         Keeper(
             begin=lambda trial: write(lambda w: begin(w, schema, contract, trial)),
-            complete=lambda trial, outcome: write(
-                lambda w: complete(w, schema, contract, trial, outcome)
-            ),
+            complete=lambda trial, outcome: write(lambda w: keep(w, trial, outcome)),
             fail=lambda trial, error: write(lambda w: fail(w, schema, contract, trial, error)),
         ),
         trials=trials or config.tune.trials,

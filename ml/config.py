@@ -18,6 +18,11 @@ DEFAULT_FILE = Path(__file__).with_name("model.yml")
 
 # Mappings whose keys are the user's own, so an overlay may bring new ones.
 _OPEN = {"lightgbm", "segments", "baselines", "costs", "space"}
+# Keys of `evaluation` that change neither a model nor the sessions and costs it is judged by.
+_REPORTED = (
+    "bins", "calibration_bins", "replicates", "mean_block", "confidence", "seed", "segments",
+    "linear_penalty", "baselines", "permutation_rows",
+)  # fmt: skip
 # entries of these may be replaced whole
 _WHOLE = {"space"}
 
@@ -142,6 +147,16 @@ class ModelConfig:
         content = asdict(self)
         for apart in ("threads", "ablation", "tune"):
             del content[apart]
+        return content
+
+    def trial_identity(self) -> dict[str, Any]:
+        """Everything that can change a model or which sessions and costs it is judged by.
+
+        What only adds to a report is left out: intervals, segments, baselines, importance.
+        """
+        content = self.identity()
+        for apart in _REPORTED:
+            del content["evaluation"][apart]
         return content
 
     def ablation_identity(self) -> dict[str, Any]:

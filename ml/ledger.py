@@ -72,7 +72,7 @@ class Trial:
 
 def configuration_hash(config: ModelConfig, features: Sequence[str], label: str) -> str:
     """Hash of what makes two trials the same choice; the data they saw is no part of it."""
-    content = {"config": config.identity(), "features": sorted(features), "label": label}
+    content = {"config": config.trial_identity(), "features": sorted(features), "label": label}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -260,6 +260,11 @@ def _one_each(trials: Sequence[_Judged]) -> list[_Judged]:
     return list({t.configuration: t for t in trials}.values())
 
 
+def _distinct(trials: Sequence[_Judged]) -> list[_Judged]:
+    """One trial of each series: a parameter that changes nothing makes no second one."""
+    return list({(t.sessions.tobytes(), t.spread.tobytes()): t for t in trials}.values())
+
+
 def _group_overfitting(trials: Sequence[_Judged]) -> Overfitting | None:
     """Among trials of one window, on the sessions they all have."""
     shared = trials[0].sessions
@@ -273,7 +278,9 @@ def overfitting_rows(warehouse: Warehouse, schema: str) -> list[dict[str, Any]]:
     """Columns of ml.overfitting for every completed trial, as the ledger stands.
 
     The bar is set by every configuration of the model and label that was ever begun, because those
-    that failed or were stopped half way had been looked at too.
+    that failed or were stopped half way had been looked at too. Trials whose spreads are the same
+    to the last digit count once for the deviation of the Sharpe ratios, and for the backtest
+    overfitting.
     """
     begun: dict[tuple[str, str], int] = {
         (model, label): int(count)
@@ -285,7 +292,7 @@ def overfitting_rows(warehouse: Warehouse, schema: str) -> list[dict[str, Any]]:
     judged = _completed(warehouse, schema)
     windows: dict[tuple[Any, ...], Overfitting | None] = {}
     families: dict[tuple[str, str], list[float]] = {}
-    for trial in _one_each(judged):
+    for trial in _distinct(_one_each(judged)):
         families.setdefault(trial.configuration[:2], []).append(trial.moments.sharpe)
     for window in {t.window for t in judged}:
         windows[window] = _group_overfitting(_one_each([t for t in judged if t.window == window]))
@@ -349,22 +356,18 @@ def complete(
     trial: Trial,
     outcome: Outcome,
 ) -> dict[str, Any] | None:
-    """Write what a trial reached, and judge every trial anew; all in one transaction.
+    """Write what a trial reached, and judge every trial anew; call it in a transaction.
 
     Returns:
         The trial's own row of ml.overfitting; None where its returns are too few to judge.
     """
     key = {"trial_id": trial.trial_id}
     row = _rows(contract["trials"], [_trial_row(trial, "completed", outcome)])
-    with warehouse.transaction():
-        warehouse.replace(schema, contract["trials"], row, key)
-        warehouse.replace(
-            schema,
-            contract["trial_sessions"],
-            _series_rows(trial.trial_id, outcome.series),
-            key,
-        )
-        judged = _judge_all(warehouse, schema, contract)
+    warehouse.replace(schema, contract["trials"], row, key)
+    warehouse.replace(
+        schema, contract["trial_sessions"], _series_rows(trial.trial_id, outcome.series), key
+    )
+    judged = _judge_all(warehouse, schema, contract)
     return next((row for row in judged if row["trial_id"] == trial.trial_id), None)
 
 

@@ -120,7 +120,8 @@ def overfitting_probability(returns: Floats, horizon: int) -> Overfitting | None
     probability is the share of ways in which it is not above the middle (D. Bailey, J. Borwein,
     M. Lopez de Prado, Q. Zhu, The Probability of Backtest Overfitting, Journal of Computational
     Finance 20(4), 2016). The last `horizon` sessions of a block are left out, because their labels
-    are made of the next block's prices.
+    are made of the next block's prices. Columns that are equal count as one trial: a trial beside
+    itself is never above the middle, and says nothing of choosing.
 
     Args:
         returns: one column per trial, sessions in time order (T, N), no NaN.
@@ -129,6 +130,8 @@ def overfitting_probability(returns: Floats, horizon: int) -> Overfitting | None
     Returns:
         None for a single trial or where four blocks do not fit.
     """
+    _, first = np.unique(returns, axis=1, return_index=True)
+    returns = returns[:, np.sort(first)]
     sessions, trials = returns.shape
     blocks = block_count(sessions, horizon)
     if trials < 2 or not blocks:

@@ -805,16 +805,15 @@ def train(
 def write_run(
     warehouse: Warehouse, schema: str, contract: dict[str, Table], run: TrainingRun
 ) -> None:
-    """Write a run's rows in one transaction; rows of the same run are replaced."""
+    """Write a run's rows, in place of those of the same run; call it in a transaction."""
     created = pa.array([datetime.now(UTC).replace(tzinfo=None)], type=pa.timestamp("us"))
     tables = run.tables | {"runs": run.tables["runs"].append_column("created_at", created)}
-    with warehouse.transaction():
-        # a holdout is opened once for a run: the same run trained again does not lose what it said
-        opened = warehouse.read_arrow(
-            f'select * from "{schema}"."metrics" where run_id = ? and fold = ?',
-            (run.run_id, HOLDOUT),
-        )
-        for name, rows in tables.items():
-            warehouse.replace(schema, contract[name], rows, {"run_id": run.run_id})
-        if opened.num_rows:
-            warehouse.append(schema, contract["metrics"], opened)
+    # a holdout is opened once for a run: the same run trained again does not lose what it said
+    opened = warehouse.read_arrow(
+        f'select * from "{schema}"."metrics" where run_id = ? and fold = ?',
+        (run.run_id, HOLDOUT),
+    )
+    for name, rows in tables.items():
+        warehouse.replace(schema, contract[name], rows, {"run_id": run.run_id})
+    if opened.num_rows:
+        warehouse.append(schema, contract["metrics"], opened)

@@ -18,6 +18,7 @@ from panel_fixture import REPOSITORY, SMALL, make_market, make_project
 from ml.cli import main
 from ml.config import read_config
 from ml.contract import read_contract
+from ml.errors import AsxwError
 from ml.ledger import (
     Outcome,
     SessionSeries,
@@ -60,7 +61,9 @@ def ledger(tmp_path_factory):
     train(folder, FASTEST)
     alone = rows(folder, "overfitting")
     train(folder, FASTEST)
-    done = train(folder, {**FASTEST, "lightgbm": {"num_leaves": 4}})
+    # the spread is the regressor's
+    regressor = {**FASTEST["regressor"], "lightgbm": {"num_leaves": 4}}
+    done = train(folder, {**FASTEST, "regressor": regressor})
     assert "Configurations tried so far: 2." in done.stdout
     assert "backtest overfitting among 2 trials" in done.stdout
     refused = {**FASTEST, "lightgbm": {"num_leaves": -3}}
@@ -183,6 +186,67 @@ def test_a_configuration_is_parameters_features_and_label():
     assert configuration_hash(config, ["a", "b"], "adj_close") != first
 
 
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"permutation_rows": 0}, False),
+        ({"replicates": 9, "mean_block": 63, "seed": 1, "confidence": 0.9}, False),
+        ({"bins": 100, "calibration_bins": 5, "segments": {"adv_100k": 1}}, False),
+        ({"linear_penalty": 1.0, "baselines": {"trend": ["trend_200", 1]}}, False),
+        # the sessions and the costs a trial is judged by can be chosen until it looks good
+        ({"minimum_rows": 30}, True),
+        ({"costs": {0: 10}}, True),
+    ],
+)
+def test_what_only_adds_to_a_report_is_no_further_trial(tmp_path, change, counts):
+    (tmp_path / "c.yml").write_text(yaml.safe_dump({"evaluation": change}), encoding="utf-8")
+    plain, changed = read_config(), read_config(tmp_path / "c.yml")
+    assert plain.identity() != changed.identity()
+    hashes = {configuration_hash(config, ["a"], "close") for config in (plain, changed)}
+    assert len(hashes) == 1 + counts
+
+
+def test_a_parameter_that_changes_nothing_lowers_no_bar(tmp_path):
+    contract = read_contract(REPOSITORY, "ml")
+    rng = np.random.default_rng(5)
+    values = rng.normal(0.01, 0.05, size=(3, 180))
+    series = SessionSeries(np.datetime64("2024-01-01") + np.arange(180), np.arange(180), *values)
+    judged = []
+    with DuckDBWarehouse(tmp_path / "w.duckdb") as warehouse:
+        warehouse.create_tables("ml", contract)
+        for number in range(2):
+            trial = new_trial("train", read_config(), ["a"], label="close", git_commit=None)
+            trial = replace(trial, trial_id=f"t{number}", configuration=f"c{number}")
+            with warehouse.transaction():
+                judged.append(complete(warehouse, "ml", contract, trial, Outcome(series, "p")))
+    alone, twice = judged
+    assert (alone["n_trials"], twice["n_trials"]) == (1, 2)
+    deviation = pytest.approx((21 / 180) ** 0.5)
+    assert twice["sharpe_deviation"] == alone["sharpe_deviation"] == deviation
+    assert twice["sharpe_expected_maximum"] > 0
+    assert twice["pbo"] is None and twice["pbo_trials"] is None
+
+
+def test_a_run_and_its_place_in_the_ledger_are_written_together(tmp_path, monkeypatch):
+    folder = make_project(tmp_path / "p", make_market(10, 420))
+
+    def stopped(*_):
+        raise AsxwError("stopped here")
+
+    monkeypatch.setattr("ml.commands.complete", stopped)
+    done = train(folder, FASTEST, check=False)
+    assert done.exit_code == 1 and "stopped here" in done.stderr
+    assert rows(folder, "runs") == rows(folder, "metrics") == []
+    assert [t["status"] for t in rows(folder, "trials")] == ["failed"]
+    monkeypatch.undo()
+    train(folder, FASTEST)
+    train(folder, {**FASTEST, "evaluation": {"replicates": 10, "permutation_rows": 0}})
+    ended = [(t["run_id"] is None, t["status"]) for t in rows(folder, "trials", "started_at")]
+    assert ended == [(True, "failed"), (False, "completed"), (False, "completed")]
+    assert len(rows(folder, "runs")) == 2
+    assert {(r["n_trials"], r["pbo"]) for r in rows(folder, "overfitting")} <= {(1, None)}
+
+
 def test_tables_follow_the_contract(project):
     contract = read_contract(REPOSITORY, "ml")
     with open_warehouse(project) as warehouse:
@@ -212,7 +276,8 @@ def judge_three_trials(warehouse):
         values = rng.normal(0.01, 0.05, size=(3, 180))
         values[2, :5] = math.nan
         series = SessionSeries(first + np.arange(180), np.arange(180), *values)
-        complete(warehouse, "ml", contract, trial, Outcome(series, "p", objective=0.5))
+        with warehouse.transaction():
+            complete(warehouse, "ml", contract, trial, Outcome(series, "p", objective=0.5))
     judged = warehouse.read_arrow("select * from ml.overfitting order by trial_id")
     ended = warehouse.read_rows("select trial_id, status, error, n_sessions, first_session, "
                                 "study_id, number from ml.trials order by 1")  # fmt: skip

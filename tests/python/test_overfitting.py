@@ -100,3 +100,11 @@ def test_too_little_to_compare():
     assert overfitting_probability(returns, 21) is None
     assert block_count(167, 21) == 0 and block_count(168, 21) == 4
     assert block_count(10_000, 21) == 16
+
+
+def test_a_trial_beside_itself_is_one_trial():
+    returns = np.random.default_rng(3).normal(size=(200, 3))
+    doubled = returns[:, [0, 1, 0, 2, 1, 1]]
+    assert overfitting_probability(doubled, 5) == overfitting_probability(returns, 5)
+    assert overfitting_probability(returns[:, [1, 1]], 5) is None
+    assert overfitting_probability(returns[:0], 5) is None
