@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.config import EvaluationSettings
-from ml.intervals import Resampling, bootstrap_interval, mean_interval, resample_sessions
+from ml.intervals import (
+    Resampling,
+    bootstrap_interval,
+    mean_interval,
+    resample_sessions,
+    shifted_interval,
+)
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -429,6 +435,7 @@ class _Collector:
         statistic: Callable[[Floats], Floats],
         n: int,
         exact: float | None = None,
+        biased: bool = False,
     ) -> None:
         """A statistic of sums over sessions, with a bootstrap interval.
 
@@ -438,18 +445,18 @@ class _Collector:
             statistic: maps totals (R, k) to values (R,).
             n: rows or sessions behind it.
             exact: the value, where the sums only approximate it.
+            biased: it cannot be negative, and resamples have it too large or too small.
         """
         centre = float(statistic(sums.sum(axis=0, keepdims=True))[0])
         value = centre if exact is None else exact
         interval = (math.nan, math.nan)
         if self.scope.draws is not None and math.isfinite(value):
-            draws = self.scope.draws
-            interval = bootstrap_interval(
-                statistic(draws.counts @ sums),
-                value,
-                centre,
-                draws.stretch,
-                self.settings.confidence,
+            draws, confidence = self.scope.draws, self.settings.confidence
+            drawn = statistic(draws.counts @ sums)
+            interval = (
+                shifted_interval(drawn, value, draws.stretch, confidence)
+                if biased
+                else bootstrap_interval(drawn, value, centre, draws.stretch, confidence)
             )
         self.add(name, value, interval, n)
 
@@ -471,6 +478,11 @@ def _deviation(totals: Floats) -> Floats:
 def _ratio(totals: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(totals[:, 1] / totals[:, 0])
+
+
+def _absolute_share(totals: Floats) -> Floats:
+    """Absolute sums of all columns but the last, over the last (R,)."""
+    return np.asarray(np.abs(totals[:, :-1]).sum(axis=1) / totals[:, -1])
 
 
 def _root_ratio(totals: Floats) -> Floats:
@@ -511,7 +523,7 @@ def _orderings(
     if defined.sum() > 1:
         known = np.where(defined, ic, 0.0)
         moments = np.column_stack([defined, known, known * known]).astype(float)
-        collector.resampled("rank_ic_std", moments, _deviation, int(defined.sum()))
+        collector.resampled("rank_ic_std", moments, _deviation, int(defined.sum()), biased=True)
         collector.resampled("rank_ic_ir", moments, _information_ratio, int(defined.sum()))
     collector.session_mean("pearson_ic", series.pearson_ic)
     collector.session_mean("decile_spread", series.decile_spread)
@@ -549,8 +561,9 @@ def _probabilities(collector: _Collector, sample: _Sample, probability: Floats) 
     collector.resampled(
         "calibration_error",
         np.column_stack([misses, sums["ones"]]),
-        lambda totals: np.asarray(np.abs(totals[:, :-1]).sum(axis=1) / totals[:, -1]),
+        _absolute_share,
         rows,
+        biased=True,
     )
 
 

@@ -27,7 +27,12 @@ from ml.evaluation import (
     session_decile_spread,
     session_ranks,
 )
-from ml.intervals import bootstrap_interval, mean_interval, resample_sessions
+from ml.intervals import (
+    bootstrap_interval,
+    mean_interval,
+    resample_sessions,
+    shifted_interval,
+)
 
 SETTINGS = replace(read_config().evaluation, replicates=100)
 HORIZON = 21
@@ -130,6 +135,66 @@ def test_bootstrap_of_a_true_null_is_rejected_at_its_level(length):
         low, high = bootstrap_interval(means[:, i], own, own, draws.stretch)
         missed.append(not low <= 0 <= high)
     assert 0.03 <= np.mean(missed) <= 0.08
+
+
+def misses_by_bin(rng: np.random.Generator, shift: float, length: int, shares: int) -> np.ndarray:
+    """Probability less outcome by session and tenth of the probability (length, 10).
+
+    The probability is calibrated but for `shift`; labels overlap and have the market in common.
+    """
+
+    def moving(count):
+        noise = np.cumsum(rng.normal(size=(length + HORIZON, count)), axis=0)
+        return (noise[HORIZON:] - noise[:-HORIZON]) / math.sqrt(HORIZON)
+
+    signal = moving(shares)
+    outcome = 0.25 * signal + math.sqrt(0.3) * moving(1) + math.sqrt(0.7) * moving(shares)
+    # the market and the share's own noise have variance 1 together
+    miss = (stats.norm.cdf(0.25 * signal) + shift - (outcome > 0)).ravel()
+    bins = equal_count_bins(signal.ravel(), 10)
+    return histograms(np.repeat(np.arange(length), shares), length, bins, 10, miss)
+
+
+@pytest.mark.parametrize(("shift", "least"), [(0.0, 0.82), (0.05, 0.88)])
+def test_the_interval_of_the_calibration_error_is_not_shifted_upwards(shift, least):
+    """At 0 exactly the bootstrap is at its worst: percentiles as they are miss it nearly always."""
+    length, shares = 252, 20
+    draws = resample_sessions(length, 200, 42, horizon=HORIZON, confidence=0.95, seed=1)
+    rng = np.random.default_rng(12)
+    covered, plain = [], []
+    for _ in range(200):
+        misses = misses_by_bin(rng, shift, length, shares)
+        value = np.abs(misses.sum(axis=0)).sum() / (length * shares)
+        drawn = np.abs(draws.counts @ misses).sum(axis=1) / (length * shares)
+        low, high = shifted_interval(drawn, value, draws.stretch)
+        assert 0 <= low <= value <= high
+        covered.append(low <= shift <= high)
+        low, high = bootstrap_interval(drawn, value, value, draws.stretch)
+        plain.append(low <= shift <= high)
+    assert least <= np.mean(covered) <= 0.99
+    assert np.mean(plain) < 0.4 or shift
+
+
+def test_the_interval_of_a_standard_deviation_is_not_shifted_downwards():
+    length = 252
+    draws = resample_sessions(length, 200, 42, horizon=HORIZON, confidence=0.95, seed=1)
+    covered, plain = [], []
+    for series in 0.05 + 0.08 * overlapping(400, length, seed=4) / math.sqrt(HORIZON):
+        value = float(series.std())
+        mean = draws.counts @ series / length
+        drawn = np.sqrt(draws.counts @ series**2 / length - mean**2)
+        low, high = shifted_interval(drawn, value, draws.stretch)
+        assert 0 <= low <= value <= high
+        covered.append(low <= 0.08 <= high)
+        low, high = bootstrap_interval(drawn, value, value, draws.stretch)
+        plain.append(low <= 0.08 <= high)
+    assert np.mean(covered) > max(0.86, np.mean(plain) + 0.02)
+
+
+def test_a_statistic_that_no_resample_has_gets_no_interval():
+    assert all(math.isnan(end) for end in shifted_interval(np.full(9, np.nan), 0.1, 1.0))
+    assert all(math.isnan(end) for end in shifted_interval(np.r_[0.1, [np.nan] * 8], 0.1, 1.0))
+    assert shifted_interval(np.array([0.3, 0.3]), 0.1, 1.0) == (0.0, 0.1)
 
 
 def test_short_series_have_no_interval():
