@@ -284,6 +284,18 @@ def test_every_metric_is_given_per_fold_and_pooled_with_an_interval(evaluated):
             assert metric.low <= metric.value <= metric.high, metric
 
 
+def test_no_interval_of_what_cannot_be_negative_begins_below_zero(evaluated):
+    found = [m for m in evaluated[2] if m.name in ("calibration_error", "rank_ic_std")]
+    known = [m for m in found if not math.isnan(m.low)]
+    assert len(known) > 10 and all(0 <= m.low <= m.value <= m.high for m in known)
+    # the model's probability is calibrated, and nothing overlaps here
+    (error,) = [
+        m for m in found
+        if (m.predictor, m.fold, m.segment, m.name) == ("lightgbm", 0, ALL, "calibration_error")
+    ]  # fmt: skip
+    assert error.low == 0.0
+
+
 def test_fold_metrics_use_the_rows_of_the_fold_only(evaluated):
     outcomes, model, metrics, _ = evaluated
     found = {
