@@ -18,7 +18,7 @@ import yaml
 from ml.ablation import Ablation, headline, plan_comparisons, run_ablation, write_ablation
 from ml.artifacts import Feature, check_features, load_artifact, save_artifact
 from ml.audit.record import data_name
-from ml.config import ModelConfig, lay_choices, read_config, read_overlay
+from ml.config import ModelConfig, check_shared, lay_choices, read_config, read_overlay
 from ml.contract import read_contract
 from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
@@ -192,8 +192,10 @@ def train_command(
     described = _manifest(settings, manifest, variables)
     features = described.features(config.features)
     contract = read_contract(project_dir, "ml")
-    gates, thresholds = read_gates(), signal_thresholds(project_vars(project_dir, variables))
-    label = str(project_vars(project_dir, variables).get("label_price", "close"))
+    laid_over = project_vars(project_dir, variables)
+    check_shared(config.evaluation, laid_over)
+    gates, thresholds = read_gates(), signal_thresholds(laid_over)
+    label = str(laid_over.get("label_price", "close"))
 
     schema, commit = described.results_schema, git_commit(project_dir)
     trial = new_trial(TRAIN, config, features, label=label, git_commit=commit)
@@ -584,6 +586,7 @@ def promote_command(
     config = read_config(config_file)
     described = _manifest(settings, manifest, variables)
     contract = read_contract(project_dir, "ml")
+    check_shared(config.evaluation, project_vars(project_dir, variables))
     schema = described.results_schema
     with open_warehouse(project_dir, settings["target"]) as warehouse:
         warehouse.create_tables(schema, contract)

@@ -23,6 +23,13 @@ _REPORTED = (
     "bins", "calibration_bins", "replicates", "mean_block", "confidence", "seed", "segments",
     "linear_penalty", "baselines", "permutation_rows",
 )  # fmt: skip
+# Keys of `evaluation` and the dbt vars that say the same to the marts.
+_SHARED = {
+    "minimum_rows": "session_minimum_rows",
+    "calibration_bins": "calibration_bins",
+    "segments": "liquidity_tiers",
+    "costs": "side_costs_bp",
+}
 # entries of these may be replaced whole
 _WHOLE = {"space"}
 
@@ -321,6 +328,27 @@ def _check(config: ModelConfig, source: str) -> None:
     for text, holds in rules.items():
         if not holds:
             raise AsxwError(f"{source}: {text}.")
+
+
+def check_shared(evaluation: EvaluationSettings, variables: Mapping[str, Any]) -> None:
+    """Refuse settings other than those the marts judge by.
+
+    Args:
+        evaluation: settings of a run.
+        variables: of the dbt project.
+
+    Raises:
+        AsxwError: names both places.
+    """
+    for key, name in _SHARED.items():
+        own = getattr(evaluation, key)
+        own = dict(own) if isinstance(own, Mapping) else own
+        if name in variables and variables[name] != own:
+            raise AsxwError(
+                f"evaluation.{key} is {own} in the model parameters (--config, ml/model.yml), and "
+                f"var {name} is {variables[name]} in the dbt project (dbt_project.yml, --vars). "
+                "The marts would judge the run by other rules than Python did: change both."
+            )
 
 
 def lay_choices(content: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def test_settings_of_sql_and_python_are_the_same():
     assert variables["liquidity_tiers"] == dict(evaluation.segments)
     assert variables["side_costs_bp"] == dict(evaluation.costs)
     assert variables["session_minimum_rows"] == evaluation.minimum_rows
+    assert variables["calibration_bins"] == evaluation.calibration_bins
 
 
 def sleeves(rows: pd.DataFrame, prices: pd.DataFrame, top: bool) -> pd.DataFrame:
