@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ml.config import ModelConfig
 from ml.contract import Table
-from ml.dataset import Panel
+from ml.dataset import Panel, check_horizon
 from ml.errors import AsxwError
 from ml.evaluation import (
     ALL,
@@ -273,9 +273,10 @@ def run_ablation(
         report: takes a line of progress.
 
     Raises:
-        AsxwError: too little history, one class only, no usable feature, or no session with as many
-            rows as are judged.
+        AsxwError: too little history, another horizon than the labels', one class only, no usable
+            feature, or no session with as many rows as are judged.
     """
+    check_horizon(panel, config.folds.horizon)
     plan = plan_folds(panel.session_idx, config.folds)
     variants = _variants(comparisons)
     ablation_id = _ablation_id(panel, comparisons, config, label)

@@ -285,6 +285,23 @@ def read_panel(
     return _panel_of(columns, symbol, tuple(features), values, extra_names)
 
 
+def check_horizon(panel: Panel, horizon: int) -> None:
+    """Refuse a horizon other than that of the labels.
+
+    Intervals, Sharpe ratios and the blocks of the overfitting test count on it.
+
+    Raises:
+        AsxwError: says how far the labels look ahead.
+    """
+    ahead = int((panel.label_end_idx - panel.session_idx).max())
+    if ahead != horizon:
+        raise AsxwError(
+            f"folds.horizon is {horizon} in the model parameters, but the labels of the training "
+            f"panel look {ahead} sessions ahead (label_end_idx less session_idx). Set it to "
+            f"{ahead}: it says what the labels are and does not change them."
+        )
+
+
 def latest_session(warehouse: Warehouse, relation: Relation) -> tuple[int, date]:
     """Index and date of the latest session of fct_features_daily.
 

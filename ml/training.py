@@ -25,7 +25,7 @@ from ml.artifacts import Feature, ModelCard
 from ml.baselines import fit_linear, signed_column
 from ml.config import ModelConfig
 from ml.contract import Table
-from ml.dataset import Panel, coverage
+from ml.dataset import Panel, check_horizon, coverage
 from ml.errors import AsxwError
 from ml.evaluation import (
     ALL,
@@ -692,8 +692,10 @@ def train(
         columns: how fct_features_daily describes the features, for the manifest of the models.
 
     Raises:
-        AsxwError: too little history, one class only, or no usable feature.
+        AsxwError: too little history, another horizon than the labels', one class only, or no
+            usable feature.
     """
+    check_horizon(panel, config.folds.horizon)
     plan = plan_folds(panel.session_idx, config.folds)
     latest_idx, latest_day = latest
     final_rows = np.asarray(panel.label_end_idx < latest_idx)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ml.config import FoldSettings, ModelConfig, Range, TuneSettings
-from ml.dataset import Panel
+from ml.dataset import Panel, check_horizon
 from ml.errors import AsxwError
 from ml.evaluation import Outcomes, Predictor, session_series
 from ml.folds import Fold, FoldPlan, plan_folds, sessions_needed
@@ -58,8 +58,10 @@ def inner_data(panel: Panel, config: ModelConfig) -> InnerData:
         config: parameters; their `folds` say where the first test block begins.
 
     Raises:
-        AsxwError: too few sessions before it; the text says how many are needed.
+        AsxwError: another horizon than the labels', or too few sessions before it; the text says
+            how many are needed.
     """
+    check_horizon(panel, config.folds.horizon)
     outer = plan_folds(panel.session_idx, config.folds)
     rows = outer.folds[0].train_rows(panel.label_end_idx)
     settings = replace(

@@ -29,14 +29,14 @@ from ml.artifacts import (
     run_folder,
 )
 from ml.cli import main
-from ml.config import read_config
+from ml.config import check_shared, read_config
 from ml.contract import read_contract
 from ml.dataset import latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import corrected_probability
 from ml.manifest import project_manifest
 from ml.training import fit_heads, make_run_id, model_text, train
-from ml.warehouse import open_warehouse
+from ml.warehouse import open_warehouse, project_vars
 
 RESULTS = (
     "runs", "folds", "metrics", "session_metrics", "importance", "permutation_importance",
@@ -367,6 +367,42 @@ def test_a_killed_train_leaves_the_old_run_and_the_next_gives_the_same(trained, 
     for name, table in results(project).items():
         inside = pa.array([r == run_id for r in table.column("run_id").to_pylist()])
         assert table.filter(inside).equals(wanted[name])
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "ablation"])
+def test_another_horizon_than_the_labels_is_refused(tmp_path, command):
+    families = {"base_families": ["momentum", "volatility"]}
+    overlay = {**SMALL, "folds": {**SMALL["folds"], "horizon": 10}, "ablation": families}
+    project = make_project(tmp_path / "p", make_market(8, 420), overlay)
+    done = asxw(project, command, "--config", str(project / "small.yml"))
+    assert done.exit_code == 1 and "fold" not in done.stderr.split("asxw: ")[0]
+    assert "folds.horizon is 10" in done.stderr and "look 21 sessions ahead" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"minimum_rows": 30}, "evaluation.minimum_rows is 30 .* session_minimum_rows is 20"),
+        ({"calibration_bins": 5}, "calibration_bins is 5"),
+        ({"segments": {"adv_1m": 2_000_000}}, "evaluation.segments .* liquidity_tiers is"),
+        ({"costs": {0: 10}}, "evaluation.costs .* side_costs_bp is"),
+    ],
+)
+def test_settings_the_marts_do_not_share_are_refused_at_once(tmp_path, overlay, message):
+    project = make_project(tmp_path / "p", make_market(8, 60), {**SMALL, "evaluation": overlay})
+    with (project / "dbt_project.yml").open("a", encoding="utf-8") as stream:
+        for name, value in project_vars(REPOSITORY).items():
+            if name in ("session_minimum_rows", "calibration_bins", "liquidity_tiers",
+                        "side_costs_bp"):  # fmt: skip
+                stream.write(f"  {name}: {value}\n")
+    for arguments in (("train",), ("promote", "r", "--reason", "x")):
+        done = asxw(project, *arguments, "--config", str(project / "small.yml"))
+        assert done.exit_code == 1 and re.search(message, done.stderr), done.output
+        assert "change both" in done.stderr
+    with open_warehouse(project) as warehouse:
+        assert not warehouse.has_table("ml", "trials")
+    # and none other
+    check_shared(read_config().evaluation, project_vars(project))
 
 
 def test_a_feature_the_table_lacks_is_named(tmp_path):
