@@ -519,7 +519,7 @@ def score_command(
     promoted = champion(project_dir, config.model_name)
     with open_warehouse(project_dir, settings["target"]) as warehouse:
         schema = described.results_schema
-        model_name, found = find_run(warehouse, schema, run_id, promoted, _say)
+        model_name, found = find_run(warehouse, schema, run_id, config.model_name, promoted, _say)
         artifact = load_artifact(artifacts or project_dir / "artifacts", model_name, found)
         check_features(artifact.card, _described_features(described))
         daily = described.features_daily
@@ -540,7 +540,7 @@ def score_command(
         scores.rows, sort_keys=[("expected_return", "descending"), ("symbol", "ascending")]
     )
     top = scores.rows.take(order[:10]).to_pylist()
-    who = "the champion" if promoted else "run"
+    who = "the champion" if promoted and promoted.run_id == found else "run"
     click.echo(f"{scores.rows.num_rows} symbols scored for {session} with {who} {found}. Highest:")
     why = _largest_parts(scores)
     rows = [
@@ -633,7 +633,7 @@ def _run_source(
     promoted = champion(project_dir, config.model_name)
     with open_warehouse(project_dir, settings["target"], read_only=True) as warehouse:
         schema = described.results_schema
-        _, found = find_run(warehouse, schema, run_id, promoted, _say)
+        _, found = find_run(warehouse, schema, run_id, config.model_name, promoted, _say)
         marts = described.features_daily.schema
         data = data_name(warehouse, project_vars(project_dir, variables))
         yield Source(warehouse, schema, marts, found, config.evaluation.segments), data

@@ -46,21 +46,23 @@ def find_run(
     warehouse: Warehouse,
     schema: str,
     run_id: str | None,
+    model_name: str = "",
     promoted: Promotion | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, str]:
-    """Model name and run id of a run: the one named, else the champion, else the newest.
+    """Model name and run id of a run: the one named, else a model's champion, else its newest.
 
     Args:
         warehouse: open connection.
         schema: of the results.
-        run_id: a run of this warehouse; None to choose one.
-        promoted: the champion. The seed that says so is the project's and runs are a warehouse's,
-            so it may not be here; then the newest is chosen, as in the mart fct_signals_latest.
+        run_id: a run of this warehouse, of any model; None to choose one.
+        model_name: of the run to choose.
+        promoted: its champion. The seed that says so is the project's and runs are a warehouse's,
+            so it may not be here; then the newest is chosen.
         report: told of a champion that is not here.
 
     Raises:
-        AsxwError: there is no run, or none of that name.
+        AsxwError: there is no run, none of that name, or none of that model.
     """
     if not warehouse.has_table(schema, "runs"):
         raise AsxwError("No model has been trained yet: run `asxw train`.")
@@ -69,20 +71,26 @@ def find_run(
     )
     if not runs:
         raise AsxwError("No model has been trained yet: run `asxw train`.")
-    if run_id is None and promoted is not None:
-        if any(found == promoted.run_id for found, _ in runs):
-            return promoted.model_name, promoted.run_id
+    latest = ", ".join(r[0] for r in runs[:5])
+    if run_id is not None:
+        for found, name in runs:
+            if found == run_id:
+                return str(name), run_id
+        raise AsxwError(f"There is no run {run_id}; the latest are: {latest}.")
+    of_model = [str(found) for found, name in runs if name == model_name]
+    if not of_model:
+        raise AsxwError(
+            f"No run of the model {model_name} (model_name in the model parameters) is here; the "
+            f"latest of others are: {latest}. Train one, or name a run with --run."
+        )
+    if promoted is not None and promoted.run_id in of_model:
+        return model_name, promoted.run_id
+    if promoted is not None:
         report(
             f"The champion {promoted.run_id} (seeds/model_promotions.csv) was not trained in this "
-            f"warehouse: {runs[0][0]}, the newest run, takes its place."
+            f"warehouse: {of_model[0]}, the newest run, takes its place."
         )
-    if run_id is None:
-        return str(runs[0][1]), str(runs[0][0])
-    for found, model_name in runs:
-        if found == run_id:
-            return str(model_name), run_id
-    latest = ", ".join(r[0] for r in runs[:5])
-    raise AsxwError(f"There is no run {run_id}; the latest are: {latest}.")
+    return model_name, of_model[0]
 
 
 def sessions_between(

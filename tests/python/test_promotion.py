@@ -23,6 +23,7 @@ from ml.evaluation import Metric
 from ml.gates import Evidence, judge, read_gates, signal_class
 from ml.manifest import project_manifest
 from ml.registry import champion, read_promotions, score_holdout
+from ml.scoring import find_run
 from ml.warehouse import open_warehouse
 
 OVERLAY = {
@@ -209,6 +210,61 @@ def test_a_champion_of_another_warehouse_gives_way_to_the_newest_run(project):
     assert scored.exit_code == 0, scored.output
     assert "was not trained in this warehouse" in scored.stderr
     assert query(project, "select distinct run_id from ml.predictions") == [(run_of(project),)]
+
+
+def test_the_run_is_of_the_model_and_only_the_champion_is_called_so(project):
+    run_id, other = run_of(project), "other_model-20230101-0123456789"
+    # a newer run of another model, with a copy of the files
+    columns = query(
+        project,
+        "select string_agg(column_name, ', ' order by ordinal_position) "
+        "from information_schema.columns where table_schema = 'ml' and table_name = 'runs' "
+        "and column_name not in ('run_id', 'model_name', 'created_at')",
+    )[0][0]
+    execute(
+        project,
+        f"insert into ml.runs (run_id, model_name, created_at, {columns}) "
+        f"select '{other}', 'other_model', created_at + interval 1 hour, {columns} from ml.runs",
+    )
+    scored = asxw(project, "score")
+    assert scored.exit_code == 0, scored.output
+    assert f"with run {run_id}" in scored.stdout
+    assert query(project, "select distinct run_id from ml.predictions") == [(run_id,)]
+    (project / "third.yml").write_text("model_name: third\n")
+    missing = asxw(project, "score", "--config", str(project / "third.yml"))
+    assert missing.exit_code == 1 and "No run of the model third" in missing.stderr
+    assert other in missing.stderr and "--run" in missing.stderr
+
+    seed = project / "seeds" / "model_promotions.csv"
+    seed.parent.mkdir(exist_ok=True)
+    seed.write_text(
+        "run_id,model_name,promoted_at,promoted_by,reason\n"
+        f"{run_id},direction_21,2026-01-01 00:00:00,ann,ours\n"
+    )
+    assert f"with the champion {run_id}" in asxw(project, "score").stdout
+    again = f"{run_id}b"
+    execute(
+        project,
+        f"insert into ml.runs (run_id, model_name, created_at, {columns}) "
+        f"select '{again}', 'direction_21', created_at + interval 2 hours, {columns} "
+        f"from ml.runs where run_id = '{run_id}'",
+    )
+    assert f"with the champion {run_id}." in asxw(project, "score").stdout
+    with open_warehouse(project, read_only=True) as warehouse:
+        named = find_run(warehouse, "ml", again, "direction_21", champion(project, "direction_21"))
+    assert named == ("direction_21", again)
+
+
+def test_another_run_than_the_champion_is_not_called_so(project):
+    seed = project / "seeds" / "model_promotions.csv"
+    seed.parent.mkdir(exist_ok=True)
+    seed.write_text(
+        "run_id,model_name,promoted_at,promoted_by,reason\n"
+        "direction_21-elsewhere,direction_21,2026-01-01 00:00:00,ann,theirs\n"
+    )
+    for arguments in ((), ("--run", run_of(project))):
+        scored = asxw(project, "score", *arguments)
+        assert scored.exit_code == 0 and f"with run {run_of(project)}" in scored.stdout
 
 
 def test_holdout_numbers_come_from_a_model_that_has_not_seen_it(project):
