@@ -110,11 +110,36 @@ def check_review(project_dir: Path, run_id: str, alarms: Sequence[str]) -> None:
         )
 
 
+def too_few_rows(warehouse: Warehouse, schema: str, run_id: str) -> str | None:
+    """Why a run has predictions and no statistic of any session; None where it has one."""
+    if warehouse.read_rows(
+        f'select 1 from "{schema}"."session_metrics" where run_id = ? limit 1', (run_id,)
+    ):
+        return None
+    most = warehouse.read_rows(
+        "select max(n) from (select count(*) as n "
+        f'from "{schema}"."predictions_oof" where run_id = ? group by trade_date) as sessions',
+        (run_id,),
+    )[0][0]
+    parameters = warehouse.read_rows(
+        f'select parameters_json from "{schema}"."runs" where run_id = ?', (run_id,)
+    )
+    least = json.loads(parameters[0][0])["evaluation"]["minimum_rows"]
+    if most is None or most >= least:
+        return None
+    return (
+        f"Run {run_id} has no session of {least} out-of-fold rows (evaluation.minimum_rows), the "
+        f"largest has {most}: nothing of it is judged session by session. Load more symbols, or "
+        "lower evaluation.minimum_rows (--config) and var session_minimum_rows together; then "
+        "train again."
+    )
+
+
 def check_complete(warehouse: Warehouse, schema: str, run_id: str, n_folds: int) -> None:
     """Refuse a run of which some result table holds nothing.
 
     Raises:
-        AsxwError: names the tables.
+        AsxwError: names the tables, or says that no session has rows enough to be judged.
     """
     missing = [
         name
@@ -133,6 +158,10 @@ def check_complete(warehouse: Warehouse, schema: str, run_id: str, n_folds: int)
     folds = warehouse.read_rows(
         f'select count(distinct fold) from "{schema}"."folds" where run_id = ?', (run_id,)
     )[0][0]
+    if missing == ["session_metrics"]:
+        reason = too_few_rows(warehouse, schema, run_id)
+        if reason is not None:
+            raise AsxwError(reason)
     if missing or folds != n_folds:
         raise AsxwError(
             f"Run {run_id} is not whole: "

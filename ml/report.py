@@ -18,6 +18,7 @@ from ingest.one_market import INVENTED
 from ml import charts
 from ml.errors import AsxwError
 from ml.intervals import mean_interval
+from ml.registry import too_few_rows
 from ml.warehouse import Warehouse
 
 TEMPLATE = "report.html.j2"
@@ -68,8 +69,11 @@ def _require(source: Source) -> None:
     """The marts of the run must have been built after it.
 
     Raises:
-        AsxwError: says which command builds them.
+        AsxwError: says which command builds them, or that the run has nothing to be built from.
     """
+    reason = too_few_rows(source.warehouse, source.results, source.run_id)
+    if reason is not None:
+        raise AsxwError(reason)
     command = "dbt build --select source:ml+ model_promotions+"
     for name in (
         "fct_session_metrics",

@@ -481,6 +481,12 @@ def _evaluated(
         for name, inside in segments.items()
         if not inside.any()
     ]
+    _, sizes = np.unique(outcomes.session, return_counts=True)
+    if sizes.max() < config.evaluation.minimum_rows:
+        warnings.append(
+            f"No session has {config.evaluation.minimum_rows} rows (evaluation.minimum_rows), the "
+            f"largest has {sizes.max()}: nothing is judged session by session."
+        )
     evaluation = evaluate(
         outcomes,
         predictors,

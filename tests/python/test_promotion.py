@@ -23,6 +23,7 @@ from ml.evaluation import Metric
 from ml.gates import Evidence, judge, read_gates, signal_class
 from ml.manifest import project_manifest
 from ml.registry import champion, read_promotions, score_holdout
+from ml.report import Source, render
 from ml.scoring import find_run
 from ml.warehouse import open_warehouse
 
@@ -318,6 +319,7 @@ def test_an_alarm_needs_a_committed_review(project):
         ("delete from ml.predictions_oof", "is not whole: no rows in predictions_oof"),
         ("delete from ml.folds where fold = 2", "is not whole: 2 of 3 folds"),
         ("delete from ml.gates", "is not whole: no rows in gates"),
+        ("delete from ml.session_metrics", "is not whole: no rows in session_metrics"),
         ("update intermediate.int_training_panel set vol_60 = 0 where session_idx = 99", "stale"),
     ],
 )
@@ -327,6 +329,29 @@ def test_half_written_and_stale_runs_are_refused(project, damage, message):
     assert done.exit_code == 1 and message in done.stderr
     assert champion(project, "direction_21") is None
     assert query(project, "select count(*) from ml.holdout_openings") == [(0,)]
+
+
+def test_a_market_too_small_to_be_judged_by_session_is_told_so(tmp_path):
+    folder = make_project(tmp_path / "p", make_market(12, 420), OVERLAY)
+    done = asxw(folder, "train", "--config", str(folder / "small.yml"))
+    assert done.exit_code == 0, done.output
+    assert "warning: No session has 20 rows (evaluation.minimum_rows)" in done.stdout
+    execute(folder, "update ml.gates set passed = true where level = 'alarm'")
+    reason = "has no session of 20 out-of-fold rows"
+    refused = promote(folder)
+    assert refused.exit_code == 1 and reason in refused.stderr and "whole" not in refused.stderr
+    with open_warehouse(folder, read_only=True) as warehouse:
+        source = Source(warehouse, "ml", "marts", run_of(folder), {})
+        with pytest.raises(AsxwError, match=reason):
+            render(source, "")
+
+    # what the message says helps
+    smaller = {**OVERLAY, "evaluation": {**OVERLAY["evaluation"], "minimum_rows": 8}}
+    (folder / "small.yml").write_text(yaml.safe_dump(smaller))
+    execute(folder, "delete from ml.runs")
+    assert asxw(folder, "train", "--config", str(folder / "small.yml")).exit_code == 0
+    execute(folder, "update ml.gates set passed = true where level = 'alarm'")
+    assert promote(folder).exit_code == 0
 
 
 def test_altered_files_other_parameters_and_unknown_runs_are_refused(project):
