@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,8 @@ from ml.errors import AsxwError
 
 SHIPPED = Path(__file__).parent / "layouts"
 DEFAULT_NULL_TOKENS = ("", "NA", "N/A", "NULL", "NONE", "NAN", "-", ".")
+CAPTURE = r"\{([a-z_]+)\}"
+"""A part of a file's name that becomes a column."""
 _SECONDS_PER_DAY = 86400
 
 
@@ -191,10 +193,27 @@ def _csv_format(reader: _Reader, value: Any, where: str) -> CsvFormat:
     return CsvFormat(delimiter, quote, encoding, skip, names)
 
 
+def _pattern(reader: _Reader, value: Any, where: str) -> str:
+    text = reader.text(value, where)
+    pattern = PurePosixPath(text)
+    if pattern.is_absolute() or ".." in pattern.parts:
+        raise reader.fail(where, "expected a path inside the loaded folder.")
+    if not pattern.parts or text.endswith("/") or pattern.name == "**":
+        raise reader.fail(where, f"{text!r} names no file; end it with a name such as *.csv.")
+    captures = re.findall(CAPTURE, text)
+    repeated = next((c for c in captures if captures.count(c) > 1), None)
+    if repeated:
+        raise reader.fail(where, f"{{{repeated}}} stands in it twice; give each part its own name.")
+    for part in pattern.parts:
+        if part != "**" and "**" in re.sub(CAPTURE, "*", part):
+            raise reader.fail(
+                where, f"two wildcards side by side in {part!r}; only **/ stands for folders."
+            )
+    return pattern.as_posix()
+
+
 def _file_set(reader: _Reader, entry: Mapping[str, Any], where: str) -> FileSet:
-    pattern = reader.text(entry["files"], f"{where}.files")
-    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-        raise reader.fail(f"{where}.files", "expected a path inside the loaded folder.")
+    pattern = _pattern(reader, entry["files"], f"{where}.files")
     kind = entry.get("format")
     if kind is None:
         kind = "parquet" if pattern.lower().endswith((".parquet", ".pq")) else "csv"
