@@ -111,7 +111,7 @@ def load(
         raise AsxwError(f"{folder} is not a folder. Name the folder that holds the files.")
     times = _times(layout, received_at)
     schema = raw_schema or str(project_vars(project_dir)["raw_schema"])
-    with Staging(folder.resolve()) as staging:
+    with Staging(folder.resolve(), layout.timezone) as staging:
         plans = _plan(staging, layout, contract, progress)
         with (
             _explained(),
@@ -175,9 +175,16 @@ def _plan(
                 key: staging.inspect(files, f"raw.{name}, lookup {key}")
                 for key, files in entry.lookups.items()
             }
+            for key, lookup in lookups.items():
+                lookup.check_types(f"Layout {layout.path}, {name}, lookup {key}")
+            sources: tuple[Source | None, ...] = (source,)
             if source is not None:
                 Mapper(staging, layout, entry, contract[name]).check_groups(source)
-            plans.setdefault(name, []).append(_Plan(entry, source, lookups))
+                if entry.query is None:
+                    sources = source.by_types()
+                else:
+                    source.check_types(f"Layout {layout.path}, {name}, {entry.label}, query")
+            plans.setdefault(name, []).extend(_Plan(entry, s, lookups) for s in sources)
     if REQUIRED_TABLE not in plans:
         patterns = ", ".join(e.label for e in layout.inputs[REQUIRED_TABLE])
         raise AsxwError(

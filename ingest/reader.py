@@ -6,32 +6,35 @@ keeps its file and position, so that a rejected one can be found again.
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
-import io
+import itertools
+import os
 import re
 import shutil
 import tempfile
+import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import duckdb
+import pyarrow as pa
 
-from ingest.layouts import CsvFormat, FileSet, Input
+from ingest.layouts import CAPTURE, FileSet, Input
+from ingest.text_files import STRAY, copy_repaired, copy_rows, is_utf8, read_header
 from ml.errors import AsxwError
 
 ID = "__id"
 FILE = "__file"
 MEMORY_LIMIT = "2GB"
+_NO_TYPE = '"NULL"'  # a Parquet column without a single value
 
 _MALFORMED = {
     "MISSING COLUMNS": "malformed line: too few fields",
     "TOO MANY COLUMNS": "malformed line: too many fields",
-    "UNQUOTED VALUE": "malformed line: stray or unclosed quote",
+    "UNQUOTED VALUE": STRAY,
     "LINE SIZE OVER MAXIMUM": "malformed line: too long",
     "INVALID ENCODING": "malformed line: not valid text in the file's encoding",
 }
@@ -63,6 +66,25 @@ class Group:
     columns: dict[str, str]
     files: tuple[SourceFile, ...]
     header_lines: int = 0
+    plain_header: bool = True
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file to read into a table: its number, and where DuckDB finds its rows."""
+
+    file: SourceFile
+    number: int
+    path: Path
+    columns: dict[str, str]
+    header_lines: int
+    above: int
+    """Lines above the first row in the file itself, whatever `path` is."""
+    repaired: bool = False
+
+    def form(self) -> tuple[object, ...]:
+        """What files have in common that one statement reads."""
+        return (*self.columns.items(), self.header_lines)
 
 
 @dataclass(frozen=True)
@@ -81,73 +103,102 @@ class Source:
                 merged.setdefault(name, kind)
         return merged
 
+    def by_types(self) -> tuple[Source, ...]:
+        """The files apart where a column's type differs: none is converted to a neighbour's."""
+        apart: list[tuple[dict[str, str], list[Group]]] = []
+        for group in self.groups:
+            own = {c.lower(): kind for c, kind in group.columns.items() if kind != _NO_TYPE}
+            for kinds, groups in apart:
+                if all(kinds.get(c, kind) == kind for c, kind in own.items()):
+                    kinds.update(own)
+                    groups.append(group)
+                    break
+            else:
+                apart.append((own, [group]))
+        return tuple(Source(self.files, tuple(groups)) for _, groups in apart)
+
+    def check_types(self, where: str) -> None:
+        """Refuse files that can only be read together and whose types would change values.
+
+        Raises:
+            AsxwError: a column has types of different kinds; the text names two files.
+        """
+        first: dict[str, tuple[str, str]] = {}
+        for group in self.groups:
+            for column, kind in group.columns.items():
+                if kind == _NO_TYPE:
+                    continue
+                file = group.files[0].name
+                known, other = first.setdefault(column.lower(), (kind, file))
+                if _kind(known) != _kind(kind):
+                    raise AsxwError(
+                        f"{where}: column {column} is {known} in {other} and {kind} in {file}. "
+                        "Give each kind of file its own input, or deliver them alike; nothing was "
+                        "loaded."
+                    )
+
+
+def _kind(data_type: str) -> str:
+    """Types that DuckDB unifies without changing what a value says have one kind."""
+    if re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)", data_type):
+        return "number"
+    return re.sub(r"^TIMESTAMP_(S|MS|NS)$", "TIMESTAMP", data_type)
+
 
 def find_files(folder: Path, pattern: str) -> list[SourceFile]:
-    """Files that match a glob, in order of name; `{symbol}` matches and captures a part."""
-    names = re.findall(r"\{([a-z_]+)\}", pattern)
-    glob = re.sub(r"\{[a-z_]+\}", "*", pattern)
+    """Files that match a glob, in order of name; `{symbol}` matches and captures a part.
+
+    Raises:
+        AsxwError: the folder or something that matches cannot be read as a file.
+    """
+    names = re.findall(CAPTURE, pattern)
+    glob = re.sub(CAPTURE, "*", pattern)
     parts = re.split(r"(\{[a-z_]+\}|\*\*/|\*|\?)", pattern)
     wild = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     expression = "".join(
         "([^/]+)" if p.startswith("{") else wild.get(p, re.escape(p)) for p in parts
     )
     found = []
-    for path in sorted(folder.glob(glob)):
-        name = path.relative_to(folder).as_posix()
-        match = re.fullmatch(expression, name)
-        if not path.is_file() or (names and match is None):
-            continue
-        groups = match.groups() if match else ()
-        found.append(SourceFile(path, name, dict(zip(names, groups, strict=False))))
+    try:
+        next(os.scandir(folder), None)  # glob takes a folder it may not read for an empty one
+        for path in sorted(folder.glob(glob)):
+            name = path.relative_to(folder).as_posix()
+            match = re.fullmatch(expression, name, re.DOTALL)
+            if names and match is None:
+                continue
+            if path.is_dir() and not Path(pattern).suffix:
+                continue
+            _check_file(path, name)
+            groups = match.groups() if match else ()
+            found.append(SourceFile(path, name, dict(zip(names, groups, strict=False))))
+    except OSError as error:
+        raise AsxwError(
+            f"Folder {folder} cannot be read: {error.strerror}. Give the account that loads it the "
+            "right to read it; nothing was loaded."
+        ) from error
     return found
 
 
-def _unique(header: Sequence[str]) -> list[str]:
-    """Column names without blanks or repeats (SQL does not tell upper from lower case)."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for number, text in enumerate(header, 1):
-        base = text.strip() or f"column_{number}"
-        name = base
-        copy = 2
-        while name.lower() in taken:
-            name = f"{base}_{copy}"
-            copy += 1
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
-def _open_binary(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
-
-
-def _read_header(file: SourceFile, options: CsvFormat) -> tuple[list[str], int]:
-    """Column names and the number of lines above the first row."""
-    encoding = "utf-8-sig" if _is_utf8(options.encoding) else options.encoding
-    if options.names:
-        return _unique(options.names), options.skip
-    with (
-        _open_binary(file.path) as binary,
-        io.TextIOWrapper(binary, encoding, errors="replace", newline="") as text,
-    ):
-        for _ in range(options.skip):
-            text.readline()
-        reader = csv.reader(text, delimiter=options.delimiter, quotechar=options.quote)
-        header = next(reader, None)
-        if not header or not any(cell.strip() for cell in header):
-            raise AsxwError(
-                f"{file.name} has no header line"
-                + (f" below its first {options.skip} lines" if options.skip else "")
-                + ": the file is empty or cut short. Deliver it again; nothing was loaded."
-            )
-        return _unique(header), options.skip + reader.line_num
+def _check_file(path: Path, name: str) -> None:
+    """Refuse what cannot be read as a file, since leaving it out would lose its rows."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise AsxwError(
+            f"The name of {shown} is not UTF-8. Rename it; nothing was loaded."
+        ) from error
+    if path.is_file():
+        return
+    what = "is no regular file"
+    if path.is_dir():
+        what = "is a folder, not a file"
+    elif path.is_symlink():
+        what = "is a link to a file that does not exist"
+    raise AsxwError(
+        f"{name} {what}. Remove it, deliver the file, or name the files in the layout so that it "
+        "is not among them; nothing was loaded."
+    )
 
 
 class Staging:
@@ -157,11 +208,19 @@ class Staging:
     one would move it out of the TRY that turns its failure into a rejected row.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, timezone: str) -> None:
+        """Open it; SQL that asks for a local time gets the one of `timezone`, on any machine.
+
+        Raises:
+            AsxwError: DuckDB does not know the time zone.
+        """
         self.folder = folder
         self.files: list[SourceFile] = []
         self._temporary = Path(tempfile.mkdtemp(prefix="asxw-load-"))
         self._reads = 0
+        self._copies = 0
+        self._mark = uuid.uuid4().hex
+        self._set_aside: list[tuple[str, str, str]] = []
         self.connection = duckdb.connect(":memory:")
         for setting in (
             "preserve_insertion_order = true",
@@ -171,6 +230,13 @@ class Staging:
             "enable_progress_bar = false",
         ):
             self.connection.execute(f"set {setting}")
+        try:
+            self.connection.execute(f"set TimeZone = {literal(timezone)}")
+        except duckdb.Error as error:
+            self.close()
+            raise AsxwError(
+                f"DuckDB does not know the time zone {timezone}: write it as Australia/Sydney."
+            ) from error
         self.connection.execute(
             "create table __malformed "
             "(owner text, file_no integer, position bigint, line text, reason text)"
@@ -217,47 +283,137 @@ class Staging:
         groups: dict[tuple[object, ...], list[SourceFile]] = {}
         columns: dict[tuple[object, ...], dict[str, str]] = {}
         for file in found:
-            if files.format == "csv":
-                with _readable(file):
-                    names, lines = _read_header(file, files.csv)
-                kinds = dict.fromkeys(names, "VARCHAR")
-            else:
-                lines = 0
-                with _readable(file):
-                    kinds = self.describe(
-                        f"select * from read_parquet({literal(_escaped(file.path))})"
-                    )
-            key = (lines, *kinds.items())
+            lines, plain = 0, True
+            with _readable(file):
+                if files.format == "csv":
+                    names, lines, plain = read_header(file.path, file.name, files.csv)
+                    kinds = dict.fromkeys(names, "VARCHAR")
+                else:
+                    kinds = self.describe(f"select * from {_parquet(file.path)}")
+            key = (lines, plain, *kinds.items())
             groups.setdefault(key, []).append(file)
             columns[key] = kinds
         return Source(
             files,
             tuple(
-                Group(columns[key], tuple(members), header_lines=int(str(key[0])))
+                Group(columns[key], tuple(members), int(str(key[0])), plain_header=bool(key[1]))
                 for key, members in groups.items()
             ),
         )
 
     def load(self, source: Source, table: str) -> None:
-        """Read the files into `table`: their columns and FILE, the file's number, row by row."""
+        """Read the files into `table`: their columns and FILE, the file's number, row by row.
+
+        Raises:
+            AsxwError: a file cannot be read.
+        """
         if not source.groups:
             columns = ", ".join(f"{quoted(c)} text" for c in source.files.columns)
             self.connection.execute(f"create table {table} ({columns}, {FILE} integer)")
             return
-        selects = [self._select(source.files, group, table) for group in source.groups]
-        names = ", ".join(f.name for g in source.groups for f in g.files[:3])
+        parts = [
+            self._part(source.files, group, file) for group in source.groups for file in group.files
+        ]
+        while failed := self._read(source.files, parts, table):
+            parts = [
+                self._repair(source.files, part, failed[part.number])
+                if part.number in failed
+                else part
+                for part in parts
+            ]
+        self._restore_lines()
+
+    def _part(self, files: FileSet, group: Group, file: SourceFile) -> _Part:
+        self.files.append(file)
+        lines = group.header_lines
+        part = _Part(file, len(self.files) - 1, file.path, group.columns, lines, lines)
+        if files.format == "parquet" or (group.plain_header and is_utf8(files.csv.encoding)):
+            return part
+        copy = self._copy_path()
+        with _readable(file):
+            copy_rows(file.path, copy, files.csv, lines)
+        return replace(part, path=copy, header_lines=0)
+
+    def _copy_path(self) -> Path:
+        self._copies += 1
+        return self._temporary / f"{self._copies}.csv"
+
+    def _read(self, files: FileSet, parts: Sequence[_Part], table: str) -> dict[int, str]:
+        """Fill `table`; or say, by their numbers, which files cannot be read so and why."""
+        runs = [list(run) for _, run in itertools.groupby(parts, key=_Part.form)]
+        selects = [self._select(files, run, table) for run in runs]
         try:
             self.connection.execute(
                 f"create table {table} as " + " union all by name ".join(s for s, _ in selects)
             )
-        except duckdb.Error as error:
-            raise AsxwError(
-                f"{names} cannot be read: {_first_line(error)}. Deliver the file again; "
-                "nothing was loaded."
-            ) from error
-        for _, read in selects:
-            if read:
-                self._keep_malformed(table, read)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error:
+            failed = self._failing(files, parts)
+            if not failed:
+                raise
+            return failed
+        reads = [read for _, read in selects if read]
+        failed = {number: why for read in reads for number, why in self._swallowed(read, parts)}
+        if failed:
+            self.connection.execute(f"drop table {table}")
+            return failed
+        for read in reads:
+            self._keep_malformed(table, read)
+        return {}
+
+    def _failing(self, files: FileSet, parts: Sequence[_Part]) -> dict[int, str]:
+        """Files that cannot be read alone either, by number, and why."""
+        failed = {}
+        for part in parts:
+            select, _ = self._select(files, [part], "__alone")
+            try:
+                self.connection.execute(f"create table __alone as {select}")
+                self.connection.execute("drop table __alone")
+            except duckdb.Error as error:
+                failed[part.number] = _first_line(error)
+        return failed
+
+    def _swallowed(self, read: str, parts: Sequence[_Part]) -> list[tuple[int, str]]:
+        """Files in which a malformed line may hold further lines, and where.
+
+        DuckDB takes everything up to the next quote, or the end of the file, for one line. Of a
+        long one it keeps no text.
+        """
+        repaired = [str(p.number) for p in parts if p.repaired]
+        once = f"f.file_no not in ({', '.join(repaired)})" if repaired else "true"
+        found = self.rows(
+            "select f.file_no, min(e.line - f.header_lines) "
+            f"from {read}_errors e join {read}_scans s using (scan_id, file_id) "
+            f"join {read} f on f.path = s.file_path where e.error_type::text = 'UNQUOTED VALUE' "
+            "or regexp_matches(trim(e.csv_line, chr(10) || chr(13)), '[\\r\\n]') "
+            f"or ({once} and coalesce(e.csv_line, '') = '') group by 1 order by 1"
+        )
+        return [(int(str(n)), f"row {row} has a quote that is not closed") for n, row in found]
+
+    def _repair(self, files: FileSet, part: _Part, why: str) -> _Part:
+        """The file as a copy that DuckDB can read; an error if it is one already."""
+        if part.repaired or files.format == "parquet":
+            raise _unreadable(part.file, why)
+        copy = self._copy_path()
+        with _readable(part.file):
+            copy_repaired(
+                part.file.path,
+                copy,
+                files.csv,
+                above=part.above,
+                columns=len(part.columns),
+                set_aside=lambda line, reason: self._stand_in(files, part, line, reason),
+            )
+        return replace(part, path=copy, header_lines=1, repaired=True)
+
+    def _stand_in(self, files: FileSet, part: _Part, line: str, reason: str) -> str:
+        """Keep a line, and give one for its place that has too many fields, whatever they are."""
+        mark = f"{self._mark}-{len(self._set_aside)}"
+        stand_in = files.csv.delimiter.join([mark] * (len(part.columns) + 1))
+        shown = line.encode(errors="surrogateescape").decode(errors="replace")
+        self._set_aside.append((stand_in, shown, reason))
+        return stand_in
 
     def load_rows(self, entry: Input, name: str, table: str) -> None:
         """Rows written in the layout itself, as text columns."""
@@ -274,43 +430,35 @@ class Staging:
         self.connection.execute(f"create table {table} ({kinds})")
         self.connection.execute(f"insert into {table} ({head}) values {values}")
 
-    def _select(self, files: FileSet, group: Group, table: str) -> tuple[str, str]:
-        """The statement that reads a group, and the name its malformed lines are kept under."""
-        first = len(self.files)
-        self.files.extend(group.files)
+    def _select(self, files: FileSet, run: Sequence[_Part], table: str) -> tuple[str, str]:
+        """The statement that reads files of one form, and the name its errors are kept under."""
+        columns = run[0].columns
+        names = ", ".join(quoted(c) for c in columns)
         if files.format == "parquet":
-            names = ", ".join(quoted(c) for c in group.columns)
-            parts = [
-                f"select {names}, {first + n}::integer as {FILE} "
-                f"from read_parquet({literal(_escaped(file.path))})"
-                for n, file in enumerate(group.files)
+            selects = [
+                f"select {names}, {part.number}::integer as {FILE} from {_parquet(part.path)}"
+                for part in run
             ]
-            return " union all by name ".join(parts), ""
+            return " union all by name ".join(selects), ""
         self._reads += 1
         read = f"{table}_read_{self._reads}"
-        paths = [self._as_utf8(file, files.csv) for file in group.files]
+        paths = [literal(str(part.path)) for part in run]
+        self.connection.execute(f"create type {read}_paths as enum ({', '.join(paths)})")
+        listed = ", ".join(f"({literal(str(p.path))}, {p.number}, {p.header_lines})" for p in run)
         self.connection.execute(
-            f"create type {read}_paths as enum ({', '.join(literal(p) for p in paths)})"
+            f"create table {read} as "
+            f"select * from (values {listed}) as f(path, file_no, header_lines)"
         )
-        self.connection.execute(
-            f"create table {read} as select * from (values "
-            + ", ".join(
-                f"({literal(path)}, {first + n}, {group.header_lines})"
-                for n, path in enumerate(paths)
-            )
-            + ") as f(path, file_no, header_lines)"
-        )
-        columns = ", ".join(f"{literal(c)}: 'VARCHAR'" for c in group.columns)
-        listed = ", ".join(literal(_escaped(Path(p))) for p in paths)
-        names = ", ".join(quoted(c) for c in group.columns)
+        kinds = ", ".join(f"{literal(c)}: 'VARCHAR'" for c in columns)
+        globs = ", ".join(literal(_escaped(part.path)) for part in run)
         return (
-            f"select {names}, enum_code(__path::{read}_paths)::integer + {first}"
-            f" as {FILE} from read_csv([{listed}], auto_detect = false, header = false, "
-            f"skip = {group.header_lines}, delim = {literal(files.csv.delimiter)}, "
+            f"select {names}, enum_code(__path::{read}_paths)::integer + {run[0].number}"
+            f" as {FILE} from read_csv([{globs}], auto_detect = false, header = false, "
+            f"skip = {run[0].header_lines}, delim = {literal(files.csv.delimiter)}, "
             f"quote = {literal(files.csv.quote)}, escape = {literal(files.csv.quote)}, "
-            f"columns = {{{columns}}}, filename = '__path', strict_mode = true, "
-            f"store_rejects = true, rejects_limit = 0, rejects_table = '{read}_errors', "
-            f"rejects_scan = '{read}_scans')",
+            f"columns = {{{kinds}}}, filename = '__path', hive_partitioning = false, "
+            "strict_mode = true, store_rejects = true, rejects_limit = 0, "
+            f"rejects_table = '{read}_errors', rejects_scan = '{read}_scans')",
             read,
         )
 
@@ -328,22 +476,19 @@ class Staging:
             f"join {read} f on f.path = s.file_path group by f.file_no, f.header_lines, e.line"
         )
 
-    def _as_utf8(self, file: SourceFile, options: CsvFormat) -> str:
-        """Path of the file, or of a copy in UTF-8.
-
-        A byte that is no character in the encoding stays as it is, which is no UTF-8 either, so
-        its line ends as a malformed one.
-        """
-        if _is_utf8(options.encoding):
-            return str(file.path)
-        copy = self._temporary / f"{len(list(self._temporary.iterdir()))}_{file.path.stem}.csv"
-        with (
-            _open_binary(file.path) as binary,
-            io.TextIOWrapper(binary, options.encoding, "surrogateescape", newline="") as text,
-            copy.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
-        ):
-            shutil.copyfileobj(text, out)
-        return str(copy)
+    def _restore_lines(self) -> None:
+        """Put the lines that were set aside back in the place of what stood in for them."""
+        if not self._set_aside:
+            return
+        marks, lines, reasons = (list(column) for column in zip(*self._set_aside, strict=True))
+        aside = pa.table({"mark": marks, "line": lines, "reason": reasons})
+        self.connection.register("__aside", aside)
+        self.connection.execute(
+            "update __malformed set line = a.line, reason = a.reason from __aside a "
+            "where __malformed.line = a.mark"
+        )
+        self.connection.unregister("__aside")
+        self._set_aside.clear()
 
 
 def _first_line(error: Exception) -> str:
@@ -355,12 +500,26 @@ def _escaped(path: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
+def _parquet(path: Path) -> str:
+    """A Parquet file as it stands: a folder named column=value says nothing about its rows."""
+    return f"read_parquet({literal(_escaped(path))}, hive_partitioning = false)"
+
+
+def _unreadable(file: SourceFile, why: str) -> AsxwError:
+    if "permission denied" in why.lower():
+        return AsxwError(
+            f"{file.name} cannot be read: permission denied. Give the account that loads it the "
+            "right to read it; nothing was loaded."
+        )
+    return AsxwError(
+        f"{file.name} cannot be read: {why}. It is damaged or cut short: deliver it again; "
+        "nothing was loaded."
+    )
+
+
 @contextmanager
 def _readable(file: SourceFile) -> Iterator[None]:
     try:
         yield
-    except (duckdb.Error, OSError, EOFError, csv.Error, UnicodeError) as error:
-        raise AsxwError(
-            f"{file.name} cannot be read: {_first_line(error)}. It is damaged or cut short: "
-            "deliver it again; nothing was loaded."
-        ) from error
+    except (duckdb.Error, OSError, EOFError, csv.Error, UnicodeError, zlib.error) as error:
+        raise _unreadable(file, _first_line(error)) from error
