@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import yaml
 
 from ml.contract import Table
@@ -115,6 +116,28 @@ class Layout:
     inputs: Mapping[str, tuple[Input, ...]] = field(default_factory=dict)
 
 
+class _Keys(yaml.SafeLoader):
+    """YAML in which no key of a mapping stands twice; plain YAML takes the last one silently."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The next mapping.
+
+        Raises:
+            ComposerError: a key stands twice; the text names it and its line.
+        """
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f"{key.value} stands twice in one mapping", key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
 class _Reader:
     """Takes values out of YAML mappings and says where a wrong one stands."""
 
@@ -160,17 +183,37 @@ class _Reader:
         return text
 
 
+def _formats(reader: _Reader, value: Any, where: str) -> tuple[str, ...]:
+    """strptime formats, tried on nothing."""
+    formats = reader.texts(value, where)
+    if not formats:
+        raise reader.fail(where, "expected at least one format; leave the line out for the usual.")
+    for text in formats:
+        try:
+            with duckdb.connect(":memory:") as connection:
+                connection.execute("select try_strptime('', ?)", [text]).fetchall()
+        except duckdb.Error as error:
+            raise reader.fail(
+                where, f"{text!r} is no strptime format: {str(error).strip()}"
+            ) from error
+    return formats
+
+
 def _text_values(reader: _Reader, value: Any, where: str, base: TextValues) -> TextValues:
     names = ("decimal", "thousands", "date_format", "timestamp_format")
     entry = reader.mapping(value, where, names)
     return TextValues(
         decimal=reader.text(entry.get("decimal", base.decimal), f"{where}.decimal"),
         thousands=reader.text(entry.get("thousands", base.thousands), f"{where}.thousands"),
-        date_formats=reader.texts(
-            entry.get("date_format", list(base.date_formats)), f"{where}.date_format"
+        date_formats=(
+            _formats(reader, entry["date_format"], f"{where}.date_format")
+            if "date_format" in entry
+            else base.date_formats
         ),
-        timestamp_formats=reader.texts(
-            entry.get("timestamp_format", list(base.timestamp_formats)), f"{where}.timestamp_format"
+        timestamp_formats=(
+            _formats(reader, entry["timestamp_format"], f"{where}.timestamp_format")
+            if "timestamp_format" in entry
+            else base.timestamp_formats
         ),
     )
 
@@ -342,15 +385,33 @@ def _decision_time(reader: _Reader, value: Any) -> dt.time:
         ) from error
 
 
+def _unreadable(path: Path, error: OSError) -> AsxwError:
+    return AsxwError(
+        f"Layout {path} cannot be read: {error.strerror}. See to it that you may read the file."
+    )
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    """What is wrong and in which line."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}: {problem}"
+
+
 def layout_path(name_or_path: str) -> Path:
     """File of a shipped layout's name, or of a path to a YAML file.
 
     Raises:
-        AsxwError: neither; the text lists the shipped names.
+        AsxwError: neither, and the text lists the shipped names; or the path cannot be read.
     """
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if path.suffix not in (".yml", ".yaml"):
         shipped = SHIPPED / f"{name_or_path}.yml"
         if shipped.is_file():
@@ -370,9 +431,15 @@ def read_layout(name_or_path: str, contract: Mapping[str, Table]) -> Layout:
     path = layout_path(name_or_path)
     reader = _Reader(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
         raise AsxwError(f"Layout {path} is not valid YAML: {error}") from error
+    try:
+        document = yaml.load(text, Loader=_Keys)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise AsxwError(f"Layout {path} is not valid YAML: {_one_line(error)}") from error
     keys = ("name", "description", "timezone", "decision_time", "null_tokens", "values", "tables")
     entry = reader.mapping(document, "the file", keys)
     missing = [k for k in ("name", "timezone", "decision_time", "tables") if k not in entry]

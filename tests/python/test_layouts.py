@@ -96,6 +96,19 @@ def test_time_without_quotes_is_understood(tmp_path: Path) -> None:
         ("    - files", "      files", "list of inputs"),
         ("files: prices.csv", "optional: true", "either files or rows"),
         ("name: mine", "name: [", "not valid YAML"),
+        ("name: mine", "name: mine\nname: his", "line 3: name stands twice"),
+        ("close: close", "close: close\n        close: open", "line 13: close stands twice"),
+        (
+            "files: prices.csv",
+            "files: p.csv\n      values: {date_format: '%Q'}",
+            "date_format: '%Q'",
+        ),
+        (
+            "files: prices.csv",
+            "files: p.csv\n      values: {date_format: []}",
+            "date_format: expected",
+        ),
+        ("tables:", "values: {timestamp_format: ['%Y', '']}\ntables:", "timestamp_format: ''"),
         (
             "files: prices.csv",
             "files: p.csv\n      lookups: {input: {files: x}}",
@@ -114,6 +127,27 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, expected: str) -
         read_layout(_write(tmp_path, VALID.replace(old, new, 1)), CONTRACT)
     assert expected in str(error.value)
     assert "mine.yml" in str(error.value)
+
+
+def test_a_merged_mapping_may_say_otherwise(tmp_path: Path) -> None:
+    """YAML's own way to repeat a key on purpose."""
+    text = VALID.replace("columns:", "columns: &all").replace("prices.csv", "a.csv")
+    text += "    - files: b.csv\n      columns: {<<: *all, close: last}\n"
+    entries = read_layout(_write(tmp_path, text), CONTRACT).inputs["prices"]
+    assert [e.columns["close"].sql for e in entries] == ["close", "last"]
+
+
+def test_a_layout_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path, VALID)
+    for method in ("read_text", "is_file"):
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            with pytest.raises(AsxwError, match=r"mine\.yml cannot be read: Permission denied"):
+                read_layout(path, CONTRACT)
 
 
 def test_unknown_name_lists_the_shipped_ones() -> None:
