@@ -8,12 +8,9 @@ from pathlib import Path
 import click
 
 from ingest.calendar import SEED, write_sessions
-from ingest.layouts import read_layout
 from ingest.loader import LoadResult, load
-from ingest.one_market import set_aside_other_market
-from ml.contract import read_contract
 from ml.text_table import text_table
-from ml.warehouse import project_vars, read_project
+from ml.warehouse import read_project
 
 
 @click.command("load")
@@ -54,14 +51,6 @@ def load_command(
     def progress(line: str) -> None:
         click.echo(line, err=True)
 
-    if set_aside:
-        set_aside_other_market(
-            project_dir,
-            read_layout(layout, read_contract(project_dir, "raw")).name,
-            raw_schema or str(project_vars(project_dir)["raw_schema"]),
-            target,
-            progress,
-        )
     result = load(
         folder,
         layout,
@@ -69,6 +58,7 @@ def load_command(
         target=target,
         received_at=received_at,
         raw_schema=raw_schema,
+        set_aside=set_aside,
         progress=progress,
     )
     click.echo(report(result))

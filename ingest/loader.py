@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest.checks import INPUT, MERGED, REASON, Mapper, create_macros
 from ingest.layouts import Input, Layout, read_layout
 from ingest.merge import merge
-from ingest.one_market import check_one_market, price_sources
+from ingest.one_market import check_one_market, other_market_set_aside
 from ingest.reader import FILE, ID, Source, Staging, literal, quoted
 from ml.contract import Table, read_contract
 from ml.errors import AsxwError
@@ -86,6 +86,7 @@ def load(
     target: str | None = None,
     received_at: dt.datetime | None = None,
     raw_schema: str | None = None,
+    set_aside: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> LoadResult:
     """Load a folder of vendor files into the raw tables, all of it or nothing.
@@ -98,6 +99,8 @@ def load(
         received_at: when the data arrived, market local time; corrections of rows already in the
             warehouse are known from then on. None for now.
         raw_schema: schema of the raw tables; None for the project's.
+        set_aside: keep a DuckDB warehouse with other layouts' prices under another name and begin a
+            new one; after a load that fails it is back under its own.
         progress: called with one line per step.
 
     Raises:
@@ -114,6 +117,9 @@ def load(
     with Staging(folder.resolve(), layout.timezone) as staging:
         plans = _plan(staging, layout, contract, progress)
         with (
+            other_market_set_aside(project_dir, layout.name, schema, target, progress)
+            if set_aside
+            else nullcontext(),
             _explained(),
             open_warehouse(project_dir, target) as warehouse,
             warehouse.transaction(),
@@ -121,7 +127,7 @@ def load(
             # a second load waits for this one, and then finds its rows
             warehouse.hold(f"load {schema}")
             warehouse.create_tables(schema, contract)
-            check_one_market(price_sources(warehouse, schema), layout.name)
+            check_one_market(warehouse, schema, layout, contract)
             job = _Load(
                 staging,
                 warehouse,
