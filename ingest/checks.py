@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from ingest.layout_sql import expression_problem, query_problem
 from ingest.layouts import Expression, Input, Layout, TextValues
 from ingest.reader import FILE, ID, Group, Source, SourceFile, Staging, literal, quoted
 from ml.contract import Column, Table
@@ -43,7 +44,8 @@ def create_macros(staging: Staging, layout: Layout, values: TextValues) -> None:
     The parse functions fail on text they cannot read, which rejects the row; the try functions
     return null.
     """
-    tokens = ", ".join(literal(t.upper()) for t in layout.null_tokens) or "null"
+    tokens = ", ".join(literal(t.upper()) for t in layout.null_tokens)
+    is_token = f" or upper(trim(x)) in ({tokens})" if tokens else ""
     plain = "trim(x)"
     grouped = "true"
     if values.thousands:
@@ -75,7 +77,7 @@ def create_macros(staging: Staging, layout: Layout, values: TextValues) -> None:
         f"case when lower(trim(x)) in {yes} then true when lower(trim(x)) in {no} then false end"
     )
     macros = {
-        "is_null_token(x)": f"(x is null or upper(trim(x)) in ({tokens}))",
+        "is_null_token(x)": f"(x is null{is_token})",
         "try_parse_number(x)": f"try_cast({clean} as double)",
         "parse_number(x)": f"case when not is_null_token(x) then cast({clean} as double) end",
         "sane_time(x)": f"case when x {sane} then x end",
@@ -275,6 +277,31 @@ class Mapper:
     def _where(self, place: str) -> str:
         return f"Layout {self.layout.path}, {self.table.name}, {self.entry.label}: {place}"
 
+    def _refuse(self, place: str, sql: str, problem: str | None) -> None:
+        if problem is not None:
+            raise AsxwError(f"{self._where(place)}: {sql}: {problem}")
+
+    def _one_expression(self, place: str, sql: str) -> None:
+        self._refuse(place, sql, expression_problem(self.staging.connection, sql))
+
+    def check_sql(self) -> None:
+        """See that the layout's query and conditions only read, before any of them runs.
+
+        Raises:
+            AsxwError: one of them is not one SELECT or one expression; the text names it.
+        """
+        if self.entry.query is not None:
+            problem = query_problem(self.staging.connection, self.entry.query)
+            self._refuse("query", self.entry.query, problem)
+        for place, condition in self._conditions():
+            self._one_expression(place, condition)
+
+    def _conditions(self) -> list[tuple[str, str]]:
+        conditions = [("reject", rule.when) for rule in self.entry.reject]
+        if self.entry.merged_when is not None:
+            conditions.append(("merged_when", self.entry.merged_when))
+        return conditions
+
     def check_groups(self, source: Source) -> None:
         """Bind every expression against the columns of every file, before anything is read.
 
@@ -309,6 +336,7 @@ class Mapper:
             columns = {k: v for k, v in columns.items() if k.lower() not in own} | own
         if _plain_column(expression.sql, columns) is not None:
             return
+        self._one_expression(name, expression.sql)
         relation = "(select " + ", ".join(
             f"null::{kind} as {quoted(c)}" for c, kind in columns.items()
         )
@@ -454,10 +482,7 @@ class Mapper:
 
     def _check_conditions(self, relation: str, columns: Mapping[str, str]) -> None:
         """Bind the conditions of reject and merged_when on their own, to name the wrong one."""
-        conditions = [("reject", rule.when) for rule in self.entry.reject]
-        if self.entry.merged_when is not None:
-            conditions.append(("merged_when", self.entry.merged_when))
-        for place, condition in conditions:
+        for place, condition in self._conditions():
             try:
                 self.staging.describe(f"select ({condition})::boolean from {relation}")
             except duckdb.Error as error:
@@ -477,6 +502,8 @@ class Mapper:
             return _Cell([], f"null::{column.data_type}", "false", "")
         plain = _plain_column(expression.sql, columns)
         sql = quoted(plain) if plain is not None else expression.sql
+        if plain is None:
+            self._one_expression(column.name, sql)
         try:
             kind = self.staging.describe(f"{steps} select ({sql}) as v from {relation}")
         except duckdb.Error as error:

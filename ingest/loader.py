@@ -18,7 +18,7 @@ from ingest.checks import INPUT, MERGED, REASON, Mapper, create_macros
 from ingest.layouts import Input, Layout, read_layout
 from ingest.merge import merge
 from ingest.one_market import check_one_market, other_market_set_aside
-from ingest.reader import FILE, ID, Source, Staging, literal, quoted
+from ingest.reader import FILE, ID, Source, Staging, find_files, literal, quoted
 from ml.contract import Table, read_contract
 from ml.errors import AsxwError
 from ml.warehouse import Warehouse, open_warehouse, project_vars
@@ -114,7 +114,8 @@ def load(
         raise AsxwError(f"{folder} is not a folder. Name the folder that holds the files.")
     times = _times(layout, received_at)
     schema = raw_schema or str(project_vars(project_dir)["raw_schema"])
-    with Staging(folder.resolve(), layout.timezone) as staging:
+    folder = folder.resolve()
+    with Staging(folder, layout.timezone, _linked(folder, layout)) as staging:
         plans = _plan(staging, layout, contract, progress)
         with (
             other_market_set_aside(project_dir, layout.name, schema, target, progress)
@@ -162,6 +163,19 @@ def _times(layout: Layout, received_at: dt.datetime | None) -> _Times:
     return _Times(received_at or local, local, now.replace(tzinfo=None))
 
 
+def _linked(folder: Path, layout: Layout) -> list[Path]:
+    """Files outside the folder that links in it stand for."""
+    sets = [
+        files
+        for entries in layout.inputs.values()
+        for entry in entries
+        for files in (entry.files, *entry.lookups.values())
+        if files is not None
+    ]
+    real = {f.path.resolve() for files in sets for f in find_files(folder, files.pattern)}
+    return sorted(path for path in real if not path.is_relative_to(folder))
+
+
 def _plan(
     staging: Staging,
     layout: Layout,
@@ -173,6 +187,8 @@ def _plan(
     for name, inputs in layout.inputs.items():
         for entry in inputs:
             create_macros(staging, layout, entry.values)
+            mapper = Mapper(staging, layout, entry, contract[name])
+            mapper.check_sql()
             source = staging.inspect(entry.files, f"raw.{name}") if entry.files else None
             if source is not None and not source.groups:
                 progress(f"{name}: no file {entry.label}, left out")
@@ -185,7 +201,7 @@ def _plan(
                 lookup.check_types(f"Layout {layout.path}, {name}, lookup {key}")
             sources: tuple[Source | None, ...] = (source,)
             if source is not None:
-                Mapper(staging, layout, entry, contract[name]).check_groups(source)
+                mapper.check_groups(source)
                 if entry.query is None:
                     sources = source.by_types()
                 else:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -208,15 +208,18 @@ class Staging:
     one would move it out of the TRY that turns its failure into a rejected row.
     """
 
-    def __init__(self, folder: Path, timezone: str) -> None:
-        """Open it; SQL that asks for a local time gets the one of `timezone`, on any machine.
+    def __init__(self, folder: Path, timezone: str, linked: Iterable[Path] = ()) -> None:
+        """Open it.
+
+        A layout's SQL reaches `folder` and, outside it, what its links lead to; if it asks for a
+        local time it gets the one of `timezone`, on any machine.
 
         Raises:
             AsxwError: DuckDB does not know the time zone.
         """
         self.folder = folder
         self.files: list[SourceFile] = []
-        self._temporary = Path(tempfile.mkdtemp(prefix="asxw-load-"))
+        self._temporary = Path(tempfile.mkdtemp(prefix="asxw-load-")).resolve()
         self._reads = 0
         self._copies = 0
         self._mark = uuid.uuid4().hex
@@ -228,6 +231,9 @@ class Staging:
             f"memory_limit = '{MEMORY_LIMIT}'",
             f"temp_directory = {literal(str(self._temporary))}",
             "enable_progress_bar = false",
+            f"allowed_directories = {_texts([folder, self._temporary])}",
+            f"allowed_paths = {_texts(linked)}",
+            "enable_external_access = false",
         ):
             self.connection.execute(f"set {setting}")
         try:
@@ -237,6 +243,7 @@ class Staging:
             raise AsxwError(
                 f"DuckDB does not know the time zone {timezone}: write it as Australia/Sydney."
             ) from error
+        self.connection.execute("set lock_configuration = true")
         self.connection.execute(
             "create table __malformed "
             "(owner text, file_no integer, position bigint, line text, reason text)"
@@ -489,6 +496,10 @@ class Staging:
         )
         self.connection.unregister("__aside")
         self._set_aside.clear()
+
+
+def _texts(paths: Iterable[Path]) -> str:
+    return "[" + ", ".join(literal(str(path)) for path in paths) + "]"
 
 
 def _first_line(error: Exception) -> str:
