@@ -53,8 +53,9 @@ def merge(
     """Merge checked rows, unique in the table's key, within the caller's transaction.
 
     A versioned table gets a changed row as a new version known from `received_at`, or, where the
-    version it corrects will be known later only, from just after that; any other table has the row
-    replaced and keeps its old form in replaced_rows.
+    version it corrects will be known later only, from just after that, unless some version stored
+    for the row already says the same: a file loaded again adds nothing, whatever came after it. Any
+    other table has the row replaced and keeps its old form in replaced_rows.
 
     Args:
         warehouse: the warehouse, in a transaction.
@@ -120,16 +121,18 @@ def _version(
     if not warehouse.read_rows("select 1 from changed limit 1"):
         return
     warehouse.make_temporary(
-        "latest",
-        "select * from (select s.*, row_number() over "
+        "versions",
+        "select s.*, row_number() over "
         f'(partition by {_list(business, "s.")} order by s."available_at" desc) as place '
         f"from {target} s where exists (select 1 from changed c "
-        f"where {_equal(business, 'c', 's')})) ranked where place = 1",
+        f"where {_equal(business, 'c', 's')})",
     )
+    warehouse.make_temporary("latest", "select * from versions where place = 1")
     warehouse.make_temporary(
         "verdict",
         "select c.no, "
-        f"case when {_same(table.payload, 'c', 'l')} then 'unchanged' "
+        f"case when exists (select 1 from versions s where {_equal(business, 's', 'c')} "
+        f"and {_same(table.payload, 's', 'c')}) then 'unchanged' "
         f"when exists (select 1 from incoming i where {_equal(business, 'i', 'c')} "
         'and i."available_at" > c."available_at" and not i.merged) then \'superseded\' '
         'when l."available_at" between cast(? as timestamp) and cast(? as timestamp) '
@@ -206,6 +209,6 @@ def _outcome(warehouse: Warehouse, table: Table) -> Merged:
     rejected = warehouse.read_arrow(
         "select no, ? as reason from fate where status = 'superseded'", [SUPERSEDED]
     )
-    for name in ("incoming", "fate", "changed", "latest", "verdict"):
+    for name in ("incoming", "fate", "changed", "versions", "latest", "verdict"):
         warehouse.drop_temporary(name)
     return Merged(counts, rejected)

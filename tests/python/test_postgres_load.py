@@ -45,6 +45,7 @@ FIRST = (
     "CBA,2024-01-04,1,2,1,1.1,7\nRIO,2024-01-02,1,2,1,0.1,-4\n"
 )
 SECOND = FIRST.replace("40.5,1000", "40.25,1000") + "NEW,2024-01-05,1,2,1,1.5,3\n"
+THIRD = SECOND.replace("40.25,1000", "40.75,1000")
 NAMES = "code,name,sector\nBHP,Big 'B' \"H\",Materials\nCBA,Bank,\n"
 
 
@@ -84,6 +85,10 @@ def test_loads_corrections_and_repeats_end_alike_on_both(
         (FIRST, NAMES, "2024-01-06 10:00"),
         (SECOND, NAMES.replace("Bank", "Commonwealth Bank"), "2024-01-07 10:00"),
         (SECOND, NAMES.replace("Bank", "Commonwealth Bank"), "2024-01-08 10:00"),
+        (THIRD, NAMES.replace("Bank", "Commonwealth Bank"), "2024-01-09 10:00"),
+        # a version that others have followed, at its own time and later
+        (SECOND, NAMES.replace("Bank", "Commonwealth Bank"), "2024-01-07 10:00"),
+        (SECOND, NAMES.replace("Bank", "Commonwealth Bank"), "2024-01-10 10:00"),
     ]
     for step in steps:
         results = [loaded(tmp_path, target, *step) for target in ("duckdb", "postgres")]
