@@ -239,13 +239,16 @@ class _Load:
         self.progress = progress
         self.result = LoadResult(uuid.uuid4().hex)
         self._file_numbers: list[int] = []
+        self._lookup_files: dict[int, str] = {}
 
     def run(self, table: Table, plans: list[_Plan]) -> None:
         """Read, check and merge one table."""
         self._create_staged(table)
         self._file_numbers = []
+        self._lookup_files = {}
         for number, plan in enumerate(plans):
             self._stage(table, plan, number)
+        self._keep_lookup_lines()
         self._reject_repeats(table)
         merged = merge(
             self.warehouse,
@@ -298,7 +301,9 @@ class _Load:
         last = len(staging.files)
         self._file_numbers.extend(range(first, last))
         for name, lookup in plan.lookups.items():
+            read = len(staging.files)
             staging.load(lookup, f"__lookup_{name}")
+            self._lookup_files |= dict.fromkeys(range(read, len(staging.files)), name)
             staging.connection.execute(
                 f"create or replace view {quoted(name)} as "
                 f"select * exclude ({FILE}) from __lookup_{name}"
@@ -312,6 +317,36 @@ class _Load:
         for name in plan.lookups:
             staging.connection.execute(f"drop view {quoted(name)}")
             staging.connection.execute(f"drop table __lookup_{name}")
+
+    def _keep_lookup_lines(self) -> None:
+        """Malformed lines of lookups, once each, and not those an input of the table has too."""
+        if not self._lookup_files:
+            return
+        connection = self.staging.connection
+        own = ", ".join(
+            f"({n}, {literal(self.staging.files[n].name)}, "
+            f"{literal(self._lookup_files[n]) if n in self._lookup_files else 'null'})"
+            for n in (*self._file_numbers, *self._lookup_files)
+        )
+        connection.execute(
+            "create or replace temp table __placed as select m.rowid as no, m.position, f.* "
+            f"from __malformed m join (values {own}) as f(file_no, file_name, lookup) "
+            "using (file_no)"
+        )
+        connection.execute(
+            "delete from __malformed where rowid in (select m.no from __placed m "
+            "where m.lookup is not null and exists (select 1 from __placed o "
+            "where o.file_name = m.file_name and o.position = m.position "
+            "and (o.lookup is null or o.no < m.no)))"
+        )
+        connection.execute(
+            "update __malformed set reason = 'lookup ' || p.lookup || ', ' || reason "
+            "from __placed p where p.no = __malformed.rowid and p.lookup is not null"
+        )
+        kept = self.staging.rows("select distinct file_no from __malformed")
+        self._file_numbers.extend(
+            n for row in sorted(kept, key=str) if (n := int(str(row[0]))) in self._lookup_files
+        )
 
     def _reject_repeats(self, table: Table) -> None:
         """One row per key stays: identical repeats keep the first, conflicting ones none."""
@@ -355,8 +390,7 @@ class _Load:
         selects = [self._rejected_sql(int(str(row[0]))) for row in inputs]
         selects.append(
             "select file_no, position as row_number, "
-            "to_json(struct_pack(line := line))::text as row_json, reason from __malformed "
-            "where starts_with(owner, '__source_')"
+            "to_json(struct_pack(line := line))::text as row_json, reason from __malformed"
         )
         self.staging.connection.execute(
             "create or replace temp table __rejects as " + " union all ".join(selects)
@@ -364,12 +398,13 @@ class _Load:
         names = [(n, f.name) for n, f in enumerate(self.staging.files)]
         listed = ", ".join(f"({n}, {literal(name)})" for n, name in names)
         rows = self.staging.connection.sql(
-            "select md5(concat_ws('|', table_name, source, row_json, reason, occurrence)) "
-            "as reject_id, table_name, source, file_name, row_number, row_json, reason, "
-            f"timestamp '{self.times.loaded_at}' as loaded_at from ("
+            "select md5(concat_ws('|', table_name, source, file_name, row_json, reason, "
+            "occurrence)) as reject_id, table_name, source, file_name, row_number, row_json, "
+            f"reason, timestamp '{self.times.loaded_at}' as loaded_at from ("
             f"select {literal(table.name)} as table_name, {literal(self.layout.name)} as source, "
             "f.file_name, r.row_number, r.row_json, r.reason, row_number() over "
-            "(partition by r.row_json, r.reason order by r.file_no, r.row_number) as occurrence "
+            "(partition by f.file_name, r.row_json, r.reason "
+            "order by r.file_no, r.row_number) as occurrence "
             f"from __rejects r join (values {listed}) as f(file_no, file_name) using (file_no)) "
             "order by file_name, row_number"
         ).to_arrow_table()
@@ -415,7 +450,7 @@ class _Load:
                 "select file_no, sum(n)::bigint, sum(bad)::bigint from ("
                 f"select {FILE} as file_no, count(*) as n, count({REASON}) as bad from __staged "
                 "group by 1 union all select file_no, count(*), count(*) from __malformed "
-                "where starts_with(owner, '__source_') group by 1) group by 1 order by 1"
+                "group by 1) group by 1 order by 1"
             )
         }
         by_name: dict[str, list[int]] = {}
