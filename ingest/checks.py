@@ -33,6 +33,8 @@ _WHAT = {
     "boolean": "not true or false",
     "text": "not text",
 }
+# how many days after the load a date may lie
+_DAYS_AHEAD = {"past_date": 0, "near_date": 7}
 _MISSING_COLUMN = re.compile(
     r'(?:Referenced column "(.+?)" (?:was )?not found|does not have a column named "(.+?)")'
 )
@@ -205,10 +207,20 @@ def _rules(column: Column, bad: str, bad_reason: str, today: dt.date) -> list[tu
         rules.append((f"{value} < 0", "negative"))
     elif column.check == "finite":
         rules.append((f"not isfinite({value})", "not finite"))
-    elif column.check == "past_date":
-        rules.append((f"{value} > date '{today.isoformat()}'", "in the future"))
+    elif column.check in _DAYS_AHEAD:
+        last = today + dt.timedelta(days=_DAYS_AHEAD[column.check])
+        rules.append((f"cast({value} as date) > date '{last.isoformat()}'", "in the future"))
     elif column.check == "symbol":
         rules.append((f"regexp_matches({value}, '[\\p{{Z}}\\p{{C}}]')", "not a symbol"))
+    if column.between:
+        low, high = column.between
+        # NaN is no value, and DuckDB sorts it above every number
+        rules.append(
+            (
+                f"not isnan({value}) and {value} not between {low} and {high}",
+                f"not from {low:g} to {high:g}",
+            )
+        )
     if column.accepted:
         listed = ", ".join(literal(a) for a in column.accepted)
         rules.append(
@@ -231,7 +243,11 @@ def _reason_sql(
             for condition, text in _rules(column, flag, reason, today)
         )
         cases.append(f"case {whens} end")
-    cases += [f"case when {c.sql} then {literal(c.name)} end" for c in table.row_checks]
+    cases += [
+        f"case when {c.sql} then {literal(c.name)} end"
+        for c in table.row_checks
+        if not c.reads_known_time
+    ]
     reasons = f"nullif(concat_ws('; ', {', '.join(cases)}), '')"
     if not rules:
         return reasons
@@ -471,11 +487,18 @@ class Mapper:
                 f"when {REASON} is null and {known_at} is null "
                 f"then 'available_at: missing' end), '') as {REASON}"
             )
-        try:
-            self.staging.connection.execute(
-                f"insert into {target} by name {steps} select {number} as {INPUT}, {ID}, {FILE}, "
-                f"{', '.join(values.values())}, {reason}, {MERGED} from {last}"
+        rows = (
+            f"{steps} select {number} as {INPUT}, {ID}, {FILE}, {', '.join(values.values())}, "
+            f"{reason}, {MERGED} from {last}"
+        )
+        timed = [c for c in self.table.row_checks if c.reads_known_time]
+        if timed:
+            whens = " ".join(f"when {c.sql} then {literal(c.name)}" for c in timed)
+            rows = (
+                f"select * replace (coalesce({REASON}, case {whens} end) as {REASON}) from ({rows})"
             )
+        try:
+            self.staging.connection.execute(f"insert into {target} by name {rows}")
         except duckdb.Error as error:
             raise AsxwError(f"{self._where('columns or reject')}: {str(error).strip()}") from error
         self._left_out(relation, target, number)

@@ -45,6 +45,7 @@ class Column:
     required: bool = False
     check: str | None = None
     accepted: tuple[str, ...] = ()
+    between: tuple[float, ...] = ()
     loader: bool = False
     assumed: Assumed | None = None
 
@@ -55,6 +56,11 @@ class RowCheck:
 
     name: str
     sql: str
+
+    @property
+    def reads_known_time(self) -> bool:
+        """Whether it needs available_at, which is worked out after the other columns."""
+        return "available_at" in self.sql
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def _table(entry: dict[str, Any]) -> Table:
                 required=bool(rules.get("required", False)),
                 check=rules.get("check"),
                 accepted=tuple(rules.get("accepted", ())),
+                between=tuple(rules.get("between", ())),
                 loader=bool(rules.get("loader", False)),
                 assumed=Assumed(**assumed) if assumed else None,
             )

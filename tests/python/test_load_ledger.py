@@ -1,4 +1,4 @@
-"""What a load keeps account of: rejected rows per file, lookups' lines, and versions."""
+"""What a load keeps account of: rejected rows per file, lookups' lines, versions, and ranges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ingest.loader import LoadResult, load
@@ -158,4 +160,95 @@ def test_a_line_of_an_input_that_is_also_a_lookup_is_kept_once(
     assert _total(result) == (3, 2, 0, 1)
     assert _rows(warehouse_path, "select file_name, row_number, reason from raw.rejected_rows") == [
         ("prices.csv", 2, "malformed line: too few fields")
+    ]
+
+
+def _parquet(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+
+
+REAL = (
+    LAYOUT.partition("\n    - files")[0].replace("acme", "ranges")
+    + """
+    - files: prices.parquet
+      columns: {symbol: symbol, trade_date: trade_date, available_at: available_at,
+                close: close, volume: volume}
+  fundamentals:
+    - files: fundamentals.parquet
+      columns: {symbol: symbol, period_end: period_end, period_type: "'half'", eps: eps}
+  macro:
+    - files: macro.parquet
+      columns: {series_id: series, reference_date: day, available_at: known, value: value}
+  announcements:
+    - files: announcements.parquet
+      columns: {symbol: symbol, announced_at: at, headline: "'x'", sequence: 1,
+                sentiment: sentiment, confidence: confidence}
+"""
+)
+
+
+def test_dates_to_come_and_values_out_of_range_are_rejected(
+    tmp_path: Path, project_dir: Path, warehouse_path: Path
+) -> None:
+    """And what may be: a rate announced before it takes effect, a report just after its period."""
+    folder = tmp_path / "in"
+    day, ahead = dt.date(2025, 1, 6), dt.date(2050, 6, 30)
+    close, known = dt.datetime(2025, 1, 6, 16, 15), dt.datetime(2025, 1, 6, 14, 30)
+    bar = {"symbol": "BHP", "trade_date": day, "available_at": close, "close": 1.0, "volume": 1.0}
+    _parquet(
+        folder,
+        "prices",
+        [
+            bar,
+            bar | {"symbol": "CBA", "available_at": dt.datetime(1999, 1, 1)},
+            bar | {"symbol": "ANZ", "available_at": dt.datetime(1999, 1, 1), "close": -1.0},
+            bar | {"symbol": "NAB", "available_at": dt.datetime(2025, 1, 6)},
+            bar | {"symbol": "WBC", "available_at": None},
+        ],
+    )
+    ends = (day, ahead, day + dt.timedelta(days=1))
+    _parquet(
+        folder,
+        "fundamentals",
+        [{"symbol": f"S{n}", "period_end": end, "eps": 1.0} for n, end in enumerate(ends)],
+    )
+    _parquet(
+        folder,
+        "macro",
+        [
+            {"series": "rba_cash_rate", "day": d, "known": known, "value": 4.35}
+            for d in (day, day + dt.timedelta(days=7), day + dt.timedelta(days=8), ahead)
+        ],
+    )
+    scores = [(-1.0, 1.0), (1.0, 0.0), (None, None), (float("nan"), 0.5)]
+    wrong = [(-1.01, 0.5), (50.0, -3.0), (0.0, 1.5), (float("inf"), 0.5)]
+    said = [
+        {"symbol": f"S{n}", "at": known, "sentiment": s, "confidence": c}
+        for n, (s, c) in enumerate(scores + wrong)
+    ]
+    late = {"symbol": "BHP", "sentiment": None, "confidence": None}
+    said += [late | {"at": dt.datetime(2025, 1, 6, 23, 59)}, late | {"at": dt.datetime(2050, 1, 1)}]
+    _parquet(folder, "announcements", said)
+    result = load(
+        folder, _layout(tmp_path, text=REAL), project_dir, received_at=dt.datetime(2025, 1, 6, 18)
+    )
+    assert _total(result) == (5, 2, 0, 3)
+    assert _total(result, "fundamentals") == (3, 1, 0, 2)
+    assert _total(result, "macro") == (4, 2, 0, 2)
+    assert _total(result, "announcements") == (10, 5, 0, 5)
+    sentiment, confidence = "sentiment: not from -1 to 1", "confidence: not from 0 to 1"
+    assert sorted(_rows(warehouse_path, "select table_name, reason from raw.rejected_rows")) == [
+        ("announcements", "announced_at: in the future"),
+        ("announcements", confidence),
+        ("announcements", sentiment),
+        ("announcements", sentiment),
+        ("announcements", f"{sentiment}; {confidence}"),
+        ("fundamentals", "period_end: in the future"),
+        ("fundamentals", "period_end: in the future"),
+        ("macro", "reference_date: in the future"),
+        ("macro", "reference_date: in the future"),
+        ("prices", "available_at: before its session"),
+        ("prices", "available_at: missing"),
+        ("prices", "close: not above zero"),
     ]

@@ -118,8 +118,12 @@ def test_every_table_meets_the_raw_contract(parameters):
                 assert np.isfinite(values).all(), (name, column.name)
                 floor = {"price": 1e-300, "not_negative": 0.0, "finite": -np.inf}[column.check]
                 assert (values >= floor).all(), (name, column.name)
-            if column.check == "past_date":
-                assert all(day <= parameters.end for day in numbers.unique().to_pylist())
+            if column.check in ("past_date", "near_date"):
+                latest = numbers.cast(pa.date32()).to_pylist()
+                assert max(latest, default=parameters.end) <= parameters.end, (name, column.name)
+            if column.between:
+                low, high = column.between
+                assert all(low <= value <= high for value in numbers.to_pylist())
         con.register("t", table)
         key = ", ".join(spec.key)
         double = con.execute(f"select {key} from t group by all having count(*) > 1").fetchall()
