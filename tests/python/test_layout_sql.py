@@ -113,7 +113,6 @@ def test_files_may_be_links(
         (there / name).write_text(text.replace("BHP", name[-5].upper()), encoding="utf-8")
     (folder / "l[1].csv").symlink_to(there / "a.csv")
     (folder / "more").symlink_to(there / "deep")
-    (folder / "gone.csv").symlink_to(there / "nowhere.csv")
     layout = _layout(tmp_path).replace("acme.yml", "linked.yml")
     text = Path(_layout(tmp_path)).read_text(encoding="utf-8")
     inputs = text.partition("  prices:\n")[2].replace('"*.csv"', "more/*.csv")
