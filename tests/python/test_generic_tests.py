@@ -364,6 +364,8 @@ TAMPER = """
     -- prices beyond the calendar
     insert into staging.stg_prices (symbol, trade_date, close, volume)
     values ('AAA', date '2099-01-05', 1, 1), ('AAA', date '2009-01-05', 1, 1);
+    -- American prices in a warehouse that is built for the Australian market
+    insert into raw.loaded_layouts (layout, timezone) values ('us', 'America/New_York');
     -- more announcements of a session than a packed sum has room for, and just as many
     insert into intermediate.int_announcements (security_id, session_idx)
     select 'flood', 100 from generate_series(1, 1041)
@@ -439,6 +441,7 @@ def test_a_family_that_lost_three_quarters_of_its_rows_fails(built):
         ("label_status_agrees_int_labels", None),
         ("assert_funnel_adds_up", None),
         ("assert_calendar_reaches_prices", 2),
+        ("assert_layouts_are_of_the_market", 1),
         ("assert_folds_are_purged", 4),
         ("assert_announcements_fit_their_sums", 1),
     ],
