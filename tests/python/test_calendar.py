@@ -29,6 +29,7 @@ def test_known_sessions_and_holidays() -> None:
 
 def test_command_writes_the_seed(tmp_path: Path) -> None:
     (tmp_path / "seeds").mkdir()
+    (tmp_path / "dbt_project.yml").write_text("name: other\n", encoding="utf-8")
     result = CliRunner().invoke(main, ["--project-dir", str(tmp_path), "calendar"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / SEED).read_bytes() == (PROJECT / SEED).read_bytes()
