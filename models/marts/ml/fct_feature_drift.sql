@@ -1,7 +1,7 @@
 {#
-  Does the model still see what it was trained on? For the run whose signals count (the champion,
-  or the newest where there is none), twelve sessions spread evenly over its training history are
-  put beside the latest 21.
+  Does the model still see what it was trained on? For the run in use (the champion, or the newest
+  where there is none), twelve sessions spread evenly over its training history are put beside the
+  latest 21.
 
   Population stability index: the training values are cut into ten parts of equal size, and the index
   is the sum of (r - t) ln(r / t) over the parts, with r and t the shares of recent and training
@@ -44,7 +44,9 @@ run_in_use as (
             run_id,
             first_session,
             last_session,
-            row_number() over (order by is_champion desc, created_at desc, run_id) as recency
+            row_number() over (
+                order by is_champion desc, created_at desc nulls last, run_id
+            ) as recency
         from model_runs
     ) as ordered
     where recency = 1

@@ -3,7 +3,6 @@
   ml.metrics, and a test holds the two together to 1e-9. Errors limited at the winsor limits, and
   intervals, are Python's alone; rank_ic_lag1 is SQL's.
 #}
-{% set bins = var('calibration_bins') %}
 {% set of_rows = ['roc_auc_pooled', 'brier', 'brier_skill', 'log_loss', 'base_rate', 'rmse', 'mae'] %}
 {% set of_sessions = {
     'roc_auc_session': 'roc_auc', 'rank_ic': 'rank_ic', 'rank_ic_lag1': 'rank_ic_lag1',
@@ -121,7 +120,7 @@ binned as (
         run_id,
         segment,
         scope,
-        least(floor((probability_rank - 0.5) / rows_of_scope * {{ bins }}), {{ bins - 1 }}) as bin,
+        {{ calibration_bin('probability_rank', 'rows_of_scope') }} as bin,
         count(*) as n_rows,
         abs(sum(probability_up - up)) as miss
     from ranked
@@ -129,7 +128,7 @@ binned as (
         run_id,
         segment,
         scope,
-        least(floor((probability_rank - 0.5) / rows_of_scope * {{ bins }}), {{ bins - 1 }})
+        {{ calibration_bin('probability_rank', 'rows_of_scope') }}
 
 ),
 

@@ -1,9 +1,6 @@
 {#
-  Predicted against observed probability in calibration_bins bins of nearly equal counts; equal probabilities share
-  a bin, as in the calibration error that Python computes.
+  Predicted against observed probability in the bins of the calibration error that Python computes.
 #}
-{% set bins = var('calibration_bins') %}
-
 with predictions as (
 
     select * from {{ ref('int_evaluated_predictions') }}
@@ -30,10 +27,7 @@ binned as (
         run_id,
         probability_up,
         return_1m_fwd_sign,
-        cast(
-            least(floor((probability_rank - 0.5) / rows_of_run * {{ bins }}), {{ bins - 1 }}) + 1
-            as bigint
-        ) as bin
+        cast({{ calibration_bin('probability_rank', 'rows_of_run') }} + 1 as bigint) as bin
     from ranked
 
 )
