@@ -77,6 +77,7 @@ def _require(source: Source) -> None:
     command = "dbt build --select source:ml+ model_promotions+"
     for name in (
         "fct_session_metrics",
+        "fct_model_performance",
         "fct_feature_importance",
         "fct_portfolio_daily",
         "fct_portfolio_summary",
@@ -460,23 +461,12 @@ def _gates(source: Source) -> list[Row]:
 
 
 def _later_rank_ic(source: Source) -> dict[str, Row]:
-    """Rank IC for who buys a session later, by segment: mean over sessions and its interval."""
-    series: dict[str, list[float]] = defaultdict(list)
-    for row in source.of_run(
-        "select segment, rank_ic_lag1 from {marts}.fct_session_metrics where run_id = ? "
-        "and rank_ic_lag1 is not null order by segment, trade_date"
-    ):
-        series[row["segment"]].append(row["rank_ic_lag1"])
-    found = {}
-    for segment, values in series.items():
-        low, high = mean_interval(np.array(values), HORIZON)
-        known = not math.isnan(low)
-        found[segment] = {
-            "value": float(np.mean(values)),
-            "ci_low": low if known else None,
-            "ci_high": high if known else None,
-        }
-    return found
+    """Rank IC for who buys a session later, by segment, with its interval."""
+    found = source.of_run(
+        "select segment, value, ci_low, ci_high from {marts}.fct_model_performance "
+        "where run_id = ? and fold = 0 and metric = 'rank_ic_lag1'"
+    )
+    return {row["segment"]: row for row in found}
 
 
 def _headline_rows(metrics: _Metrics, later: Mapping[str, Row]) -> list[Row]:
@@ -713,10 +703,11 @@ def _card_portfolio(row: Row) -> list[str]:
         return "-" if row[name] is None else format(row[name], format_)
 
     low, high = number("sharpe_net_ci_low", ".2f"), number("sharpe_net_ci_high", ".2f")
+    earned = [_percent(row[f"net_return_year{end}"]) for end in ("", "_ci_low", "_ci_high")]
     return [
         row["strategy"].replace("_", " "),
         row["segment_title"],
-        _percent(row["net_return_year"]),
+        f"{earned[0]} [{earned[1]}, {earned[2]}]",
         f"{number('sharpe_net', '.2f')} [{low}, {high}]",
         _percent(row["max_drawdown_net"]),
         f"{number('break_even_cost_bp', '.0f')} bp",

@@ -125,6 +125,36 @@ def test_true_null_with_overlap_is_rejected_at_its_level(length):
     assert t_test.mean() > 0.5
 
 
+def test_intervals_of_hit_rates_and_sharpe_ratios_keep_their_level():
+    """Of a session's part in the error, as fct_signal_performance and fct_portfolio_summary."""
+    rng, length, trials = np.random.default_rng(11), 500, 600
+    expected = float((1 / (1 + np.exp(-0.4 * rng.normal(size=1_000_000)))).mean())
+    missed = {"hit rate": 0, "sharpe": 0, "sharpe of independent returns": 0}
+    for _ in range(trials):
+        # rises that 20 of 21 sessions share, of a number of rows that wanders
+        state = np.convolve(rng.normal(size=length + 20), np.full(21, 21**-0.5), "valid")
+        rows = rng.poisson(30 * np.exp(0.5 * rng.normal(size=length)))
+        right = rng.binomial(rows, 1 / (1 + np.exp(-0.4 * state)))
+        share = right.sum() / rows.sum()
+        low, high = mean_interval((right - share * rows) * length / rows.sum(), HORIZON)
+        missed["hit rate"] += not low <= expected - share <= high
+        # returns of stale prices: 0.2 of one session's shows in the next
+        noise = rng.normal(size=length + 50)
+        returns = 0.05 * 0.96**-0.5 + sum(
+            0.2**k * noise[50 - k : 50 - k + length] for k in range(9)
+        )
+        sharpe = returns.mean() / returns.std(ddof=1)
+        z = (returns - returns.mean()) / returns.std(ddof=1)
+        low, high = mean_interval(z - sharpe / 2 * (z**2 - 1), HORIZON)
+        missed["sharpe"] += not low <= 0.05 - sharpe <= high
+        half = 1.96 * np.sqrt((1 + sharpe**2 / 2) / length)
+        missed["sharpe of independent returns"] += abs(0.05 - sharpe) > half
+    assert 0.03 <= missed["hit rate"] / trials <= 0.08
+    assert 0.03 <= missed["sharpe"] / trials <= 0.08
+    # A. Lo's interval of 2002, which knows of no dependence
+    assert missed["sharpe of independent returns"] / trials > 0.08
+
+
 @pytest.mark.parametrize("length", [84, 252, 850])
 def test_bootstrap_of_a_true_null_is_rejected_at_its_level(length):
     series = overlapping(1500, length, seed=9)

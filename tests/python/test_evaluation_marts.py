@@ -17,6 +17,7 @@ from sklearn.metrics import (
 )
 
 from ml.config import read_config
+from ml.intervals import mean_interval
 
 pytestmark = pytest.mark.slow
 
@@ -187,11 +188,90 @@ def test_portfolio_summary_is_the_daily_table_summed(built_market):
         part = daily[(daily.segment == row.segment) & (daily.strategy == row.strategy)]
         sharpe = np.sqrt(252) * part.net_return.mean() / part.net_return.std()
         assert row.sharpe_net == pytest.approx(sharpe)
-        assert row.sharpe_net_ci_low < row.sharpe_net < row.sharpe_net_ci_high
         assert row.max_drawdown_net == pytest.approx(part.drawdown_net.min())
         # charging the break-even cost on what is traded leaves nothing
         left = part.gross_return.mean() - row.break_even_cost_bp / 1e4 * part.turnover.mean()
         assert left == pytest.approx(0, abs=1e-12)
+
+
+def ends(row: pd.Series, name: str) -> list[float]:
+    return [row[f"{name}_ci_low"], row[f"{name}_ci_high"]]
+
+
+def test_portfolio_intervals_are_those_of_python(built_market):
+    daily = built_market.frame("select * from marts.fct_portfolio_daily order by session_idx")
+    summary = built_market.frame("select * from marts.fct_portfolio_summary")
+    for _, row in summary.iterrows():
+        part = daily[(daily.segment == row.segment) & (daily.strategy == row.strategy)]
+        for column in ("gross_return", "net_return", "turnover"):
+            wanted = mean_interval(252 * part[column].to_numpy(), 21)
+            assert ends(row, f"{column}_year") == pytest.approx(wanted, rel=1e-5, nan_ok=True)
+        mean, deviation = part.net_return.mean(), part.net_return.std()
+        z = (part.net_return - mean) / deviation
+        influence = z - mean / deviation / 2 * (z**2 - 1)
+        low, high = mean_interval(np.sqrt(252) * influence.to_numpy(), 21)
+        half = (high - low) / 2
+        wanted = [row.sharpe_net - half, row.sharpe_net + half]
+        assert ends(row, "sharpe_net") == pytest.approx(wanted, rel=1e-5, nan_ok=True)
+    assert summary.net_return_year_ci_low.notna().any()
+
+
+def test_signal_intervals_are_those_of_python(built_market):
+    rows = built_market.frame("select * from intermediate.int_evaluated_predictions")
+    sessions = pd.Index(np.sort(rows.trade_date.unique()))
+    signals = built_market.frame("select * from marts.fct_signal_performance where segment = 'all'")
+    compared = 0
+    for _, row in signals.iterrows():
+        part = rows[rows.signal == row.signal]
+        if part.trade_date.nunique() < 42:
+            assert pd.isna([*ends(row, "hit_rate"), *ends(row, "mean_return")]).all()
+            continue
+        right = part.return_1m_fwd_sign.astype(float)
+        if "SELL" in row.signal:
+            right = 1 - right
+        for name, values in (("hit_rate", right), ("mean_return", part.return_1m_fwd)):
+            if pd.isna(row[name]):
+                assert row.signal == "HOLD" and pd.isna(ends(row, name)).all()
+                continue
+            misses = (values - values.mean()).groupby(part.trade_date).sum()
+            misses = misses.reindex(sessions, fill_value=0.0) * len(sessions) / len(part)
+            wanted = mean_interval(misses.to_numpy(), 21)
+            found = [end - row[name] for end in ends(row, name)]
+            assert found == pytest.approx(wanted, rel=1e-5)
+            compared += 1
+    assert compared >= 3
+
+
+def test_every_number_of_the_model_stands_beside_its_baselines(built_market):
+    found = built_market.frame("select * from marts.fct_model_performance")
+    metrics = built_market.frame("select * from ml.metrics")
+    keys = ["run_id", "fold", "segment", "predictor", "metric"]
+    both = found.merge(metrics, on=keys, how="outer", suffixes=("", "_ml"), indicator=True)
+    alone = both[both["_merge"] != "both"]
+    assert set(alone.metric) == {"rank_ic_lag1"} and (alone["_merge"] == "left_only").all()
+    same = both[both["_merge"] == "both"]
+    for column in ("value", "ci_low", "ci_high", "n"):
+        np.testing.assert_array_equal(same[column], same[f"{column}_ml"])
+    whole = found[(found.scope == "out of fold") & (found.metric == "rank_ic")]
+    for segment in whole.segment.unique():
+        part = whole[whole.segment == segment]
+        assert set(part[part.role == "baseline"].predictor) == set(part.baseline.dropna())
+        assert {"neg_vol_60", "linear"} <= set(part.baseline.dropna())
+        assert set(part[part.role == "model"].predictor) == {"lightgbm"}
+    later = built_market.frame(
+        "select rank_ic_lag1 from marts.fct_session_metrics where segment = 'all' "
+        "and rank_ic_lag1 is not null order by trade_date"
+    ).rank_ic_lag1
+    (row,) = found[(found.metric == "rank_ic_lag1") & (found.fold == 0) & (found.segment == "all")
+                   ].to_dict("records")  # fmt: skip
+    assert row["value"] == pytest.approx(later.mean(), abs=1e-12)
+    wanted = mean_interval(later.to_numpy(), 21)
+    assert [row["ci_low"], row["ci_high"]] == pytest.approx(wanted, rel=1e-5)
+    folds = built_market.frame("select * from ml.folds where role = 'test' and fold = 1")
+    first = found[found.fold == 1].iloc[0]
+    assert (first.first_session, first.last_session) == (
+        folds.first_session[0], folds.last_session[0]
+    )  # fmt: skip
 
 
 def test_signals_and_reliability_count_every_prediction_once(built_market):

@@ -1,8 +1,10 @@
 {#
-  A year has 252 sessions. The interval of the Sharpe ratio is A. Lo's (The Statistics of Sharpe Ratios,
-  Financial Analysts Journal 58(4), 2002) for independent returns; shares that seldom trade make
-  returns follow each other, and the interval then is too narrow.
+  A year has 252 sessions. Intervals hold for returns that follow each other, as those of shares that
+  seldom trade do (macros/evaluation/mean_interval.sql); a session's part in the error of the Sharpe
+  ratio is its influence, z - sharpe / 2 * (z^2 - 1) with z the return in deviations from the mean.
 #}
+{%- set keys = ['run_id', 'segment', 'strategy'] %}
+{%- set intervals = ['gross_return', 'net_return', 'turnover', 'sharpe'] %}
 with daily as (
 
     select * from {{ ref('fct_portfolio_daily') }}
@@ -29,11 +31,68 @@ totals as (
         252 * avg(cost) as cost_year,
         252 * avg(turnover) as turnover_year,
         sqrt(252) * stddev_samp(net_return) as volatility_year,
+        avg(gross_return) as gross_return_mean,
+        avg(net_return) as net_return_mean,
+        avg(turnover) as turnover_mean,
+        nullif(stddev_samp(net_return), 0) as net_return_deviation,
         avg(net_return) / nullif(stddev_samp(net_return), 0) as sharpe_daily,
         avg(gross_return) / nullif(avg(turnover), 0) as break_even_cost,
         min(drawdown_net) as max_drawdown_net
     from daily
     group by run_id, segment, strategy
+
+),
+
+standardised as (
+
+    select
+        daily.run_id,
+        daily.segment,
+        daily.strategy,
+        totals.n_sessions,
+        totals.sharpe_daily,
+        row_number() over in_time - 1 as place,
+        daily.gross_return - totals.gross_return_mean as gross_return,
+        daily.net_return - totals.net_return_mean as net_return,
+        daily.turnover - totals.turnover_mean as turnover,
+        (daily.net_return - totals.net_return_mean) / totals.net_return_deviation as z
+    from daily
+    inner join totals
+        on
+            daily.run_id = totals.run_id
+            and daily.segment = totals.segment
+            and daily.strategy = totals.strategy
+    window in_time as (
+        partition by daily.run_id, daily.segment, daily.strategy order by daily.session_idx
+    )
+
+),
+
+deviations as (
+
+    select
+        run_id,
+        segment,
+        strategy,
+        place,
+        n_sessions,
+        gross_return,
+        net_return,
+        turnover,
+        z - sharpe_daily / 2 * (z * z - 1) as sharpe
+    from standardised
+
+),
+
+coefficients as (
+
+    {{ cosine_coefficients('deviations', keys, intervals) }}
+
+),
+
+half_widths as (
+
+    {{ interval_half_widths('coefficients', keys, intervals) }}
 
 ),
 
@@ -78,19 +137,19 @@ select
     totals.last_session,
     totals.n_sessions,
     totals.gross_return_year,
+    totals.gross_return_year - 252 * half_widths.gross_return as gross_return_year_ci_low,
+    totals.gross_return_year + 252 * half_widths.gross_return as gross_return_year_ci_high,
     totals.net_return_year,
+    totals.net_return_year - 252 * half_widths.net_return as net_return_year_ci_low,
+    totals.net_return_year + 252 * half_widths.net_return as net_return_year_ci_high,
     totals.cost_year,
     totals.turnover_year,
+    totals.turnover_year - 252 * half_widths.turnover as turnover_year_ci_low,
+    totals.turnover_year + 252 * half_widths.turnover as turnover_year_ci_high,
     totals.volatility_year,
     sqrt(252) * totals.sharpe_daily as sharpe_net,
-    sqrt(252) * (
-        totals.sharpe_daily
-        - 1.96 * sqrt((1 + totals.sharpe_daily * totals.sharpe_daily / 2) / totals.n_sessions)
-    ) as sharpe_net_ci_low,
-    sqrt(252) * (
-        totals.sharpe_daily
-        + 1.96 * sqrt((1 + totals.sharpe_daily * totals.sharpe_daily / 2) / totals.n_sessions)
-    ) as sharpe_net_ci_high,
+    sqrt(252) * (totals.sharpe_daily - half_widths.sharpe) as sharpe_net_ci_low,
+    sqrt(252) * (totals.sharpe_daily + half_widths.sharpe) as sharpe_net_ci_high,
     totals.max_drawdown_net,
     10000 * totals.break_even_cost as break_even_cost_bp,
     case
@@ -100,6 +159,11 @@ select
                 * capacity.low_adv * 21 * breadth.shares_of_a_tenth
     end as capacity_floor
 from totals
+left join half_widths
+    on
+        totals.run_id = half_widths.run_id
+        and totals.segment = half_widths.segment
+        and totals.strategy = half_widths.strategy
 left join capacity
     on totals.run_id = capacity.run_id and totals.segment = capacity.segment
 left join breadth
