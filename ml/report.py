@@ -703,11 +703,14 @@ def _card_portfolio(row: Row) -> list[str]:
         return "-" if row[name] is None else format(row[name], format_)
 
     low, high = number("sharpe_net_ci_low", ".2f"), number("sharpe_net_ci_high", ".2f")
-    earned = [_percent(row[f"net_return_year{end}"]) for end in ("", "_ci_low", "_ci_high")]
+    earned = _percent(row["net_return_year"])
+    if row["net_return_year_ci_low"] is not None:
+        ends = (100 * row[f"net_return_year_ci_{end}"] for end in ("low", "high"))
+        earned += " [{:.1f}, {:.1f}]".format(*ends)
     return [
         row["strategy"].replace("_", " "),
         row["segment_title"],
-        f"{earned[0]} [{earned[1]}, {earned[2]}]",
+        earned,
         f"{number('sharpe_net', '.2f')} [{low}, {high}]",
         _percent(row["max_drawdown_net"]),
         f"{number('break_even_cost_bp', '.0f')} bp",
