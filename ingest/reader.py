@@ -160,7 +160,7 @@ def find_files(folder: Path, pattern: str) -> list[SourceFile]:
     )
     found = []
     try:
-        next(os.scandir(folder), None)  # glob takes a folder it may not read for an empty one
+        _check_folders(folder, glob)
         for path in sorted(folder.glob(glob)):
             name = path.relative_to(folder).as_posix()
             match = re.fullmatch(expression, name, re.DOTALL)
@@ -173,10 +173,24 @@ def find_files(folder: Path, pattern: str) -> list[SourceFile]:
             found.append(SourceFile(path, name, dict(zip(names, groups, strict=False))))
     except OSError as error:
         raise AsxwError(
-            f"Folder {folder} cannot be read: {error.strerror}. Give the account that loads it the "
-            "right to read it; nothing was loaded."
+            f"Folder {error.filename or folder} cannot be read: {error.strerror}. Give the account "
+            "that loads it the right to read it; nothing was loaded."
         ) from error
     return found
+
+
+def _check_folders(folder: Path, glob: str) -> None:
+    """Open every folder the pattern looks into: glob takes one it may not read for an empty one.
+
+    Raises:
+        OSError: a folder cannot be read; `filename` says which.
+    """
+    next(os.scandir(folder), None)
+    parts = glob.split("/")[:-1]
+    for depth in range(1, len(parts) + 1):
+        for path in folder.glob("/".join(parts[:depth])):
+            if path.is_dir():
+                next(os.scandir(path), None)
 
 
 def _check_file(path: Path, name: str) -> None:

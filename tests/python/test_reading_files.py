@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -413,3 +414,27 @@ def test_errors_are_one_line(files: Loader) -> None:
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "b.csv.gz cannot be read: Not a gzipped file" in result.stderr
+
+
+@pytest.mark.parametrize("pattern", ["**/*.csv", "*/*.csv", "{board}/{symbol}.csv"])
+def test_a_subfolder_that_may_not_be_read_is_an_error(pattern: str) -> None:
+    """Its files would be missing from the counts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in ("main", "closed"):
+            (folder / part).mkdir()
+            (folder / part / "AAA.csv").write_text(HEADER)
+        assert len(reader.find_files(folder, pattern)) == 2
+        (folder / "closed").chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # nobody: root may read everything
+        try:
+            with pytest.raises(AsxwError, match=r"closed cannot be read: Permission denied"):
+                reader.find_files(folder, pattern)
+            assert len(reader.find_files(folder, "main/*.csv")) == 1
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / "closed").chmod(0o755)
