@@ -51,7 +51,8 @@ def test_a_killed_build_run_again_ends_in_the_same_tables(
 ) -> None:
     warehouse = Warehouse(tmp_path)
     shutil.copy(undisturbed.folder / "loaded.duckdb", warehouse.path)
-    models = len(contents(undisturbed))
+    whole = contents(undisturbed)
+    models = len(whole)
 
     silent = subprocess.DEVNULL
     process = warehouse.popen(*BUILD, stdout=silent, stderr=silent, start_new_session=True)
@@ -68,6 +69,6 @@ def test_a_killed_build_run_again_ends_in_the_same_tables(
     assert len(half_built) < models + 10
     for name, made in half_built.items():
         if not name.endswith(("__dbt_tmp", "__dbt_backup")):
-            assert made == contents(undisturbed)[name], f"{name} is neither old nor new"
+            assert made == whole[name], f"{name} is neither old nor new"
     warehouse.run(*BUILD)
-    assert contents(warehouse) == contents(undisturbed)
+    assert contents(warehouse) == whole
