@@ -191,7 +191,7 @@ def invented(
     name = str(request.param)
     folder = tmp_path_factory.mktemp(name)
     market = folder / "market"
-    size = ["--symbols", "70", "--sessions", "420"]
+    size = ["--symbols", "100", "--sessions", "420"]
     Warehouse(folder).run("asxw", "sample-market", *size, str(market))
     if name == "statements":
         stress(market)
