@@ -76,7 +76,6 @@ def _require(source: Source) -> None:
         raise AsxwError(reason)
     command = "dbt build --select source:ml+ model_promotions+"
     for name in (
-        "fct_session_metrics",
         "fct_model_performance",
         "fct_feature_importance",
         "fct_portfolio_daily",
@@ -686,6 +685,13 @@ def _percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
+def _percent_of(row: Row, name: str) -> str:
+    """A share with the ends of its interval, where it has one."""
+    low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
+    ends = "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return _percent(row[name]) + ends
+
+
 def _card_feature(row: Row) -> list[str]:
     gain, loss = row["gain"], row["loss"]
     folds = round(gain["share_of_folds_in_top_ten"] * gain["n_folds"])
@@ -703,14 +709,10 @@ def _card_portfolio(row: Row) -> list[str]:
         return "-" if row[name] is None else format(row[name], format_)
 
     low, high = number("sharpe_net_ci_low", ".2f"), number("sharpe_net_ci_high", ".2f")
-    earned = _percent(row["net_return_year"])
-    if row["net_return_year_ci_low"] is not None:
-        ends = (100 * row[f"net_return_year_ci_{end}"] for end in ("low", "high"))
-        earned += " [{:.1f}, {:.1f}]".format(*ends)
     return [
         row["strategy"].replace("_", " "),
         row["segment_title"],
-        earned,
+        _percent_of(row, "net_return_year"),
         f"{number('sharpe_net', '.2f')} [{low}, {high}]",
         _percent(row["max_drawdown_net"]),
         f"{number('break_even_cost_bp', '.0f')} bp",
@@ -756,6 +758,7 @@ def fill(template: str, facts: Mapping[str, Any], escape: bool) -> str:
     """
     filters: dict[str, Callable[..., Any]] = {
         "percent": _percent,
+        "percent_of": _percent_of,
         "count": lambda n: "-" if n is None else f"{n:,.0f}",
         "number": lambda x, digits=2: "-" if x is None else f"{x:,.{digits}f}",
         "signed": lambda x, digits=2: "-" if x is None else f"{x:+.{digits}f}",

@@ -1,4 +1,4 @@
-"""The interval of macros/evaluation/mean_interval.sql against ml/intervals.py, on both engines."""
+"""macros/evaluation/interval_half_widths.sql against ml/intervals.py, on both engines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ QUERY = """
 with deviations as (
     select series, place, n_sessions, x from observed
 ),
-coefficients as ({{ cosine_coefficients('deviations', ['series'], ['x']) }}),
-half_widths as ({{ interval_half_widths('coefficients', ['series'], ['x']) }})
+half_widths as ({{ interval_half_widths('deviations', ['series'], ['x']) }})
 select
     'half' as what,
     series as number,

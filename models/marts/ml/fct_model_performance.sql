@@ -1,12 +1,25 @@
 {#
   Every number beside its interval and the same number of every baseline. Those of Python come as they
-  were written; the Rank IC of who buys a session later is computed in SQL alone, and its interval as
-  Python's are (macros/evaluation/mean_interval.sql).
+  were written; the Rank IC of who buys a session later is fct_pooled_metrics', and its interval is computed as
+  Python's are (macros/evaluation/interval_half_widths.sql).
 #}
-{%- set keys = ['run_id', 'segment', 'fold'] %}
 with metrics as (
 
     select * from {{ ref('stg_model_metrics') }}
+
+),
+
+bought_later_pooled as (
+
+    select
+        run_id,
+        segment,
+        fold,
+        metric,
+        value as metric_value,
+        n
+    from {{ ref('fct_pooled_metrics') }}
+    where metric = 'rank_ic_lag1'
 
 ),
 
@@ -50,34 +63,21 @@ bought_later as (
 
 ),
 
-means as (
-
-    select
-        run_id,
-        segment,
-        fold,
-        avg(rank_ic_lag1) as rank_ic_lag1,
-        count(*) as n_sessions
-    from bought_later
-    group by run_id, segment, fold
-
-),
-
 deviations as (
 
     select
         bought_later.run_id,
         bought_later.segment,
         bought_later.fold,
-        means.n_sessions,
-        bought_later.rank_ic_lag1 - means.rank_ic_lag1 as rank_ic_lag1,
+        bought_later_pooled.n as n_sessions,
+        bought_later.rank_ic_lag1 - bought_later_pooled.metric_value as rank_ic_lag1,
         row_number() over in_time - 1 as place
     from bought_later
-    inner join means
+    inner join bought_later_pooled
         on
-            bought_later.run_id = means.run_id
-            and bought_later.segment = means.segment
-            and bought_later.fold = means.fold
+            bought_later.run_id = bought_later_pooled.run_id
+            and bought_later.segment = bought_later_pooled.segment
+            and bought_later.fold = bought_later_pooled.fold
     window in_time as (
         partition by bought_later.run_id, bought_later.segment, bought_later.fold
         order by bought_later.trade_date
@@ -85,15 +85,9 @@ deviations as (
 
 ),
 
-coefficients as (
-
-    {{ cosine_coefficients('deviations', keys, ['rank_ic_lag1']) }}
-
-),
-
 half_widths as (
 
-    {{ interval_half_widths('coefficients', keys, ['rank_ic_lag1']) }}
+    {{ interval_half_widths('deviations', ['run_id', 'segment', 'fold'], ['rank_ic_lag1']) }}
 
 ),
 
@@ -112,21 +106,21 @@ numbers as (
     from metrics
     union all
     select
-        means.run_id,
-        means.fold,
-        means.segment,
+        bought_later_pooled.run_id,
+        bought_later_pooled.fold,
+        bought_later_pooled.segment,
         'lightgbm' as predictor,
-        'rank_ic_lag1' as metric,
-        means.rank_ic_lag1 as metric_value,
-        means.rank_ic_lag1 - half_widths.rank_ic_lag1 as ci_low,
-        means.rank_ic_lag1 + half_widths.rank_ic_lag1 as ci_high,
-        means.n_sessions as n
-    from means
+        bought_later_pooled.metric,
+        bought_later_pooled.metric_value,
+        bought_later_pooled.metric_value - half_widths.rank_ic_lag1 as ci_low,
+        bought_later_pooled.metric_value + half_widths.rank_ic_lag1 as ci_high,
+        bought_later_pooled.n
+    from bought_later_pooled
     left join half_widths
         on
-            means.run_id = half_widths.run_id
-            and means.segment = half_widths.segment
-            and means.fold = half_widths.fold
+            bought_later_pooled.run_id = half_widths.run_id
+            and bought_later_pooled.segment = half_widths.segment
+            and bought_later_pooled.fold = half_widths.fold
 
 ),
 

@@ -1,10 +1,9 @@
 {#
   A year has 252 sessions. Intervals hold for returns that follow each other, as those of shares that
-  seldom trade do (macros/evaluation/mean_interval.sql); a session's part in the error of the Sharpe
+  seldom trade do (macros/evaluation/interval_half_widths.sql); a session's part in the error of the Sharpe
   ratio is its influence, z - sharpe / 2 * (z^2 - 1) with z the return in deviations from the mean.
 #}
 {%- set keys = ['run_id', 'segment', 'strategy'] %}
-{%- set intervals = ['gross_return', 'net_return', 'turnover', 'sharpe'] %}
 with daily as (
 
     select * from {{ ref('fct_portfolio_daily') }}
@@ -84,15 +83,9 @@ deviations as (
 
 ),
 
-coefficients as (
-
-    {{ cosine_coefficients('deviations', keys, intervals) }}
-
-),
-
 half_widths as (
 
-    {{ interval_half_widths('coefficients', keys, intervals) }}
+    {{ interval_half_widths('deviations', keys, ['gross_return', 'net_return', 'turnover', 'sharpe']) }}
 
 ),
 

@@ -1,10 +1,9 @@
 {#
   How often each signal was right out of fold: a buy where the share rose, a sell where it did not,
   a hold has no direction. A share of rows is a ratio of two sums over sessions, and a session's part
-  in its error is what it holds more than its share (macros/evaluation/mean_interval.sql); a signal
+  in its error is what it holds more than its share (macros/evaluation/interval_half_widths.sql); a signal
   given on fewer than 42 sessions has no interval.
 #}
-{%- set keys = ['run_id', 'segment', 'signal'] %}
 with predictions as (
 
     select * from {{ ref('int_evaluated_predictions') }}
@@ -109,15 +108,9 @@ deviations as (
 
 ),
 
-coefficients as (
-
-    {{ cosine_coefficients('deviations', keys, ['share_up', 'mean_return']) }}
-
-),
-
 half_widths as (
 
-    {{ interval_half_widths('coefficients', keys, ['share_up', 'mean_return']) }}
+    {{ interval_half_widths('deviations', ['run_id', 'segment', 'signal'], ['share_up', 'mean_return']) }}
 
 )
 
