@@ -20,7 +20,7 @@ from ml.artifacts import Feature, check_features, load_artifact, save_artifact
 from ml.audit.record import data_name
 from ml.config import ModelConfig, check_shared, lay_choices, read_config, read_overlay
 from ml.contract import read_contract
-from ml.dataset import latest_session, read_panel
+from ml.dataset import SEGMENT_COLUMN, latest_session, read_panel
 from ml.errors import AsxwError
 from ml.evaluation import ALL, POOLED, Metric
 from ml.export import export_panel
@@ -45,7 +45,7 @@ from ml.registry import SEED, champion, promote, side_by_side_metrics
 from ml.report import Source, render, render_card
 from ml.scoring import Scores, find_run, score, session_to_score, sessions_between, write_scores
 from ml.text_table import text_table
-from ml.training import MODEL, SEGMENT_COLUMN, TrainingRun, train, write_run
+from ml.training import MODEL, TrainingRun, train, write_run
 from ml.tuning import (
     Keeper,
     Past,

@@ -1,8 +1,10 @@
 """The training panel as numpy arrays, read from the warehouse through Arrow.
 
-Values stay float64 from the warehouse to LightGBM's bins, so that a score computed from a row of
-fct_features_daily equals the score of the same row in the panel. 1.5 million rows of 40 features
-are 0.5 GB; one more copy exists while a fold's data set is binned.
+Features are read with the 24 bits of a 32-bit float (`as_read`), wherever a model meets them: the
+engines add in different orders, so their values differ in the last bits, and a tree that parts two
+neighbouring values would part them elsewhere on the other engine. A score computed from a row of
+fct_features_daily equals the score of the same row in the panel. The arrays themselves are float64:
+1.5 million rows of 40 features are 0.5 GB; one more copy exists while a fold's data set is binned.
 """
 
 from __future__ import annotations
@@ -28,6 +30,13 @@ Mask = npt.NDArray[np.bool_]
 KEYS = ("symbol", "trade_date", "session_idx")
 LABELS = ("return_1m_fwd", "return_1m_fwd_sign", "label_end_date", "label_end_idx")
 
+SEGMENT_COLUMN = "adv_20_median"
+"""Traded value, which is compared with the thresholds of the liquidity segments."""
+
+NOTHING = 1e-13
+"""A ratio less 1, a difference of two returns or a slope of a flat line can be rounding noise
+around zero, some units in the last place of 1; no column has a value of interest so small."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -44,9 +53,9 @@ class Panel:
     """1.0 where the return is positive, else 0.0 (n,)."""
     features: tuple[str, ...]
     values: Floats
-    """Features (n, p), columns contiguous, NaN where unknown."""
+    """Features (n, p) as_read, columns contiguous, NaN where unknown."""
     extra: dict[str, Floats]
-    """Columns that only the evaluation uses: baselines and segments."""
+    """Columns that only the evaluation uses: baselines as_read, SEGMENT_COLUMN exactly."""
     checksum: str
 
     def __len__(self) -> int:
@@ -149,11 +158,24 @@ def floats(column: pa.ChunkedArray) -> Floats:
     return out
 
 
+def as_read(values: Floats) -> Floats:
+    """Numbers (n,) as models read them: rounded to 32-bit floats, and 0 below 1e-13 in size.
+
+    Both engines' values of a feature, which agree to 1e-11 or better, become the same number; on
+    the border between two 32-bit floats they need not, about once in a million such values.
+    Numbers above 3.4e38 become infinite.
+    """
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32).astype(np.float64)
+    rounded[np.abs(rounded) < NOTHING] = 0.0
+    return np.asarray(rounded)
+
+
 def matrix_of(rows: pa.Table, features: Sequence[str]) -> Floats:
-    """The named columns of an Arrow table as a float64 matrix (n, p), columns contiguous."""
+    """The named columns of an Arrow table as_read (n, p), columns contiguous."""
     out = np.empty((rows.num_rows, len(features)), order="F")
     for j, feature in enumerate(features):
-        out[:, j] = floats(rows.column(feature))
+        out[:, j] = as_read(floats(rows.column(feature)))
     return out
 
 
@@ -197,7 +219,11 @@ def _panel_of(
     extra_names: Sequence[str],
 ) -> Panel:
     """A panel of named columns (n,), their symbols and features (n, p), with its checksum."""
-    hashed = columns | {f: values[:, j] for j, f in enumerate(features)}
+    hashed = (
+        columns
+        | {name: as_read(columns[name]) for name in extra_names}  # type: ignore[arg-type]
+        | {f: values[:, j] for j, f in enumerate(features)}
+    )
     return Panel(
         symbol=symbol,
         trade_date=columns["trade_date"],  # type: ignore[arg-type]
@@ -227,7 +253,8 @@ def read_panel(
         warehouse: open connection.
         relation: the training panel's table.
         features: columns the model may see, in order.
-        evaluation_columns: further numeric columns, read where the table has them.
+        evaluation_columns: further numeric columns, read where the table has them; that of the
+            segments with all its bits, so that SQL and Python put a row in the same segment.
         first_day: leave earlier sessions out.
         last_day: leave later sessions out.
 
@@ -239,8 +266,10 @@ def read_panel(
     require_columns(present, [*KEYS, *LABELS], relation, "keys and labels of the panel")
     require_columns(present, features, relation, "features in dbt's manifest")
     require_numeric(present, features, relation)
-    extra_names = [c for c in evaluation_columns if c in present and c not in features]
-    wanted = [*KEYS, *LABELS, *features, *extra_names]
+    extra_names = [
+        c for c in evaluation_columns if c in present and (c not in features or c == SEGMENT_COLUMN)
+    ]
+    wanted = list(dict.fromkeys([*KEYS, *LABELS, *features, *extra_names]))
     limits = [
         (f"trade_date {sign} ?", day)
         for sign, day in ((">=", first_day), ("<=", last_day))
@@ -273,8 +302,11 @@ def read_panel(
     }
     for name in ("session_idx", "label_end_idx"):
         columns[name] = np.asarray(pc.cast(rows.column(name), pa.int64()).to_numpy())
-    for name in ("return_1m_fwd", "return_1m_fwd_sign", *extra_names):
+    for name in ("return_1m_fwd", "return_1m_fwd_sign"):
         columns[name] = floats(rows.column(name))
+    for name in extra_names:
+        known = floats(rows.column(name))
+        columns[name] = known if name == SEGMENT_COLUMN else as_read(known)
     if not np.isfinite(columns["return_1m_fwd"]).all():
         raise AsxwError(f"{relation.sql}: return_1m_fwd is infinite or not a number in some rows.")
     if not np.isin(columns["return_1m_fwd_sign"], (0.0, 1.0)).all():

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml.dataset import quoted
+from ml.dataset import NOTHING, quoted
 from ml.errors import AsxwError
 from ml.manifest import Relation
 from ml.text_table import text_table
@@ -20,9 +20,6 @@ RELATIVE = 1e-9
 RELATIVE_LOOSE = 1e-6
 LOOSE_COLUMNS = ("skew_ret_60", "volume_skew_60", "sma200_slope", "beta_252", "idio_vol_60")
 LOOSE_SUFFIXES = ("_trend_4",)
-# A ratio less 1, a difference of two returns or a slope of a flat line can be rounding noise around
-# zero, some units in the last place of 1; no column has a value of interest there.
-ABSOLUTE = 1e-13
 EXAMPLES = 3
 
 
@@ -54,7 +51,7 @@ def _difference(left: pa.ChunkedArray, right: pa.ChunkedArray) -> tuple[np.ndarr
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.abs(x - y)
         relative = gap / np.maximum(np.maximum(np.abs(x), np.abs(y)), 1e-300)
-        relative = np.where((x == y) | (np.isnan(x) & np.isnan(y)) | (gap <= ABSOLUTE), 0, relative)
+        relative = np.where((x == y) | (np.isnan(x) & np.isnan(y)) | (gap <= NOTHING), 0, relative)
     relative = np.where(np.isnan(relative), np.inf, relative)
     both = known_left & known_right
     return np.where(both, relative, 0.0), known_left != known_right

@@ -114,7 +114,8 @@ def reason_rows(
                     "place": place,
                     "part": FEATURE,
                     "feature": features[j],
-                    "feature_value": None if unknown else value,
+                    # the shortest decimal that is this 32-bit float: 0.1 and not 0.10000000149
+                    "feature_value": None if unknown else float(str(np.float32(value))),
                     "value_place": None if unknown else among,
                     "contribution": part,
                     "reason": _wording(head, features[j], value, among, part),

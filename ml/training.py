@@ -25,7 +25,7 @@ from ml.artifacts import Feature, ModelCard
 from ml.baselines import fit_linear, signed_column
 from ml.config import ModelConfig
 from ml.contract import Table
-from ml.dataset import Panel, check_horizon, coverage
+from ml.dataset import SEGMENT_COLUMN, Panel, check_horizon, coverage
 from ml.errors import AsxwError
 from ml.evaluation import (
     ALL,
@@ -50,7 +50,6 @@ Report = Callable[[str], None]
 MODEL = "lightgbm"
 BASE_RATE = "base_rate"
 LINEAR = "linear"
-SEGMENT_COLUMN = "adv_20_median"
 FINAL = 0
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy", "pyarrow", "duckdb")
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
+from ml.dataset import NOTHING
 from ml.errors import AsxwError
 from ml.manifest import Model, Relation
-from ml.parity import ABSOLUTE, tolerance
+from ml.parity import tolerance
 from ml.text_table import text_table
 from ml.warehouse import Warehouse
 
@@ -304,7 +305,7 @@ class _Pair:
                 known = f"{x} is not null and {y} is not null"
                 relative = self._relative(column)
                 small = (
-                    f"{known} and (abs({x} - {y}) <= {ABSOLUTE} or {relative} <= "
+                    f"{known} and (abs({x} - {y}) <= {NOTHING} or {relative} <= "
                     f"{tolerance(column)})"
                 )
                 beyond = f"{wrong} and not ({small})"

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ml.config import ModelConfig
 from ml.contract import Table
-from ml.dataset import floats, matrix_of, quoted, require_columns, table_columns
+from ml.dataset import as_read, floats, matrix_of, quoted, require_columns, table_columns
 from ml.errors import AsxwError
 from ml.evaluation import pooled_auc, session_auc, session_ranks
 from ml.folds import first_of_holdout
@@ -184,7 +184,7 @@ def read_rows(
         values=matrix_of(rows, (*learned, *context)),
         features=learned,
         context=context,
-        latest={name: floats(rows.column(f"latest_{name}")) for name in todays},
+        latest={name: as_read(floats(rows.column(f"latest_{name}"))) for name in todays},
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from panel_fixture import FEATURES, make_market, write_market
 
-from ml.dataset import coverage, latest_session, read_panel
+from ml.dataset import as_read, coverage, latest_session, read_panel
 from ml.errors import AsxwError
 from ml.manifest import Relation
 from ml.warehouse import DuckDBWarehouse
@@ -43,7 +43,10 @@ def test_values_are_those_of_the_table(path):
     assert panel.values.dtype == np.float64 and panel.features == FEATURES
     for name in (*FEATURES, "rba_cash_rate"):
         wanted = [np.nan if v is None else float(v) for v in expected.column(name).to_pylist()]
-        np.testing.assert_array_equal(panel.column(name), wanted)
+        read_as = panel.column(name)
+        # seven digits of it; the segments' column, below, has them all
+        np.testing.assert_allclose(read_as, wanted, rtol=6e-8, atol=1e-13)
+        np.testing.assert_array_equal(read_as, np.float32(read_as))
     assert panel.column("not_there") is None
     assert coverage(panel.values)[FEATURES.index("always_null")] == 0.0
 
@@ -55,12 +58,38 @@ def test_checksum_ignores_the_order_of_rows_and_columns_and_sees_every_value(pat
     assert read(path).checksum == first
     assert read(path, FEATURES[::-1]).checksum == first
     assert read(path, FEATURES[1:]).checksum != first
-    alter(path, "update intermediate.int_training_panel set signal = signal + 1e-12 "
+    alter(path, "update intermediate.int_training_panel set signal = signal + 1e-6 "
                 "where symbol = 'S003' and session_idx = 100")  # fmt: skip
     changed = read(path).checksum
     assert changed != first
     alter(path, "update intermediate.int_training_panel set symbol = 'S999' where symbol = 'S003'")
     assert read(path).checksum not in (first, changed)
+
+
+def test_last_bits_and_rounding_around_zero_are_not_read(path):
+    """What differs between engines that add in different orders is one number to a model."""
+    alter(path, "update intermediate.int_training_panel set mom_1 = 0 where session_idx % 7 = 0")
+    first = read(path, extra=("adv_20_median",))
+    alter(path, "update intermediate.int_training_panel set "
+                "signal = signal * (1 + 4e-16), adv_20_median = adv_20_median * (1 + 4e-16), "
+                "mom_1 = case when session_idx % 7 = 0 then -2e-16 else mom_1 end")  # fmt: skip
+    second = read(path, extra=("adv_20_median",))
+    assert second.checksum == first.checksum
+    np.testing.assert_array_equal(first.values, second.values)
+    # compared with thresholds, in SQL too: all its bits, the feature of that name aside
+    read_as = first.values[:, FEATURES.index("adv_20_median")]
+    exact = first.column("adv_20_median")
+    np.testing.assert_array_equal(as_read(exact), read_as)
+    assert (exact != read_as).any() and (exact != second.column("adv_20_median")).any()
+
+
+def test_numbers_as_models_read_them():
+    given = np.array([0.1, -0.0, 9e-14, -9e-14, 2e-13, 1e39, -np.inf, np.nan, 123456789.0])
+    wanted = [np.float32(0.1), 0, 0, 0, np.float32(2e-13), np.inf, -np.inf, np.nan, 123456792.0]
+    read_as = as_read(given)
+    np.testing.assert_array_equal(read_as, np.array(wanted, dtype=np.float64))
+    np.testing.assert_array_equal(as_read(read_as), read_as)
+    assert given[0] == 0.1  # in a copy
 
 
 def test_null_and_not_a_number_are_the_same_unknown(path):

@@ -111,7 +111,8 @@ def test_the_parts_of_a_score_add_up_to_it(project):
             for _, row in told.iterrows():
                 j = features.index(row.feature)
                 assert row.contribution == parts[i, j]
-                np.testing.assert_equal(row.feature_value, values[i, j])
+                np.testing.assert_equal(np.float32(row.feature_value), np.float32(values[i, j]))
+                assert np.isnan(values[i, j]) or len(repr(row.feature_value)) <= 16
                 known = values[~np.isnan(values[:, j]), j]
                 if np.isnan(values[i, j]):
                     assert np.isnan(row.value_place) and "is unknown" in row.reason

@@ -109,7 +109,7 @@ compared_rows as (
 
 ),
 
-feature_values as (
+listed_values as (
 
     {% for column in features -%}
         select
@@ -133,6 +133,19 @@ feature_values as (
             cast(null as double precision) as value
         from compared_rows
     {% endfor %}
+
+),
+
+-- what is smaller is rounding where the value is 0, of either sign by engine, as a model reads it
+feature_values as (
+
+    select
+        run_id,
+        period,
+        feature,
+        family,
+        case when value between -1e-13 and 1e-13 then 0 else value end as value
+    from listed_values
 
 ),
 

@@ -1,0 +1,1 @@
+{% macro safe_cast(field, type) %}cast({{ field }} as {{ type }}){% endmacro %}
