@@ -274,7 +274,7 @@ def is_candidate(previous: float, close: float, ticks: bool = True) -> bool:
     """A move by a factor of 1.8 up or 0.55 down, and of more than three ticks where there are."""
     ratio = close / previous
     move, limit = abs(close - previous), 3 * tick_size(min(previous, close)) if ticks else 0.0
-    return (ratio >= 1.8 or ratio <= 0.55) and move > limit * (1 + 1e-9)
+    return (ratio >= 1.8 * (1 - 1e-9) or ratio <= 0.55 * (1 + 1e-9)) and move > limit * (1 + 1e-9)
 
 
 def snapped(ratio: float) -> float:

@@ -355,6 +355,7 @@ def test_candidates_are_moves_of_more_than_three_ticks() -> None:
     assert not is_candidate(0.003, 0.006)  # double, and exactly three ticks
     assert is_candidate(0.004, 0.008)
     assert is_candidate(10.0, 5.5)  # 0.55 itself
+    assert is_candidate(0.05, 0.09)  # 1.8 itself, 1.7999999999999998 in doubles
     assert not is_candidate(10.0, 5.51)
     assert not is_candidate(10.0, 17.99)
 

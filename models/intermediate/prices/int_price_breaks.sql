@@ -60,8 +60,9 @@ large_moves as (
         abs(close - previous_close) as move
     from traded_prices
     where
-        close / previous_close >= {{ var('break_factor_up') }}
-        or close / previous_close <= {{ var('break_factor_down') }}
+        -- 0.05 to 0.09 is a factor of 1.8, and 1.7999999999999998 in doubles
+        close / previous_close >= {{ var('break_factor_up') }} * (1 - 1e-9)
+        or close / previous_close <= {{ var('break_factor_down') }} * (1 + 1e-9)
 
 ),
 
