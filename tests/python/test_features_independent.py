@@ -442,9 +442,9 @@ def test_real_market_breaks(real_warehouse: Path, real: Recomputed) -> None:
 def test_real_candidates_by_verdict(real: Recomputed) -> None:
     assert real.breaks["is_candidate"].all()
     assert real.breaks["verdict"].value_counts().to_dict() == {
-        "suspect_break": 546,
+        "suspect_break": 556,
         "capital_change": 165,
-        "real_move": 187,
+        "real_move": 192,
     }
 
 
