@@ -68,7 +68,8 @@ def ladder_picture(rows: Sequence[Mapping[str, Any]]) -> str:
         "config": {
             "background": "white",
             "font": "sans-serif",
-            "padding": 12,
+            # room for a viewer's font that is wider than the one measured with
+            "padding": {"left": 32, "right": 12, "top": 12, "bottom": 12},
             "view": {"stroke": None},
             "axis": {
                 "labelColor": _MUTED,
@@ -78,7 +79,12 @@ def ladder_picture(rows: Sequence[Mapping[str, Any]]) -> str:
                 "domainColor": _GRID,
                 "tickColor": _GRID,
             },
-            "legend": {"labelColor": _INK, "symbolSize": 110, "symbolStrokeWidth": 0},
+            "legend": {
+                "labelColor": _INK,
+                "symbolSize": 110,
+                "symbolStrokeWidth": 0,
+                "columnPadding": 28,
+            },
         },
     }
     svg: str = vl_convert.vegalite_to_svg(spec)
