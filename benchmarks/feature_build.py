@@ -692,7 +692,7 @@ def full_build(arguments: argparse.Namespace, cache: Path) -> None:
     print(
         f"target       {BUILD_SECONDS:7.0f} s{BUILD_GIGABYTES:28.2f} GB; file {size / 1e9:.2f} GB"
     )
-    # one processor while dbt reads the project; then all of them, if no node ever waited for another
+    # one processor while dbt reads the project, then all of them, if no node waits for another
     seconds, cpu, _ = build
     reading = seconds - results["elapsed_time"]
     processors = len(os.sched_getaffinity(0))
