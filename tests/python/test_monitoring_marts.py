@@ -18,8 +18,11 @@ Read = Callable[[str], pd.DataFrame]
 
 def stability_index(training: pd.Series, recent: pd.Series) -> float:
     """Over ten parts of equal size of the training values."""
-    # around 0 the sign of rounding is the engine's own
-    training, recent = (v.dropna().mask(v.abs() < 1e-13, 0.0) for v in (training, recent))
+    # the last bits, and around 0 the sign of rounding, are the engine's own
+    training, recent = (
+        v.dropna().mask(v.abs() < 1e-13, 0.0).astype("float32").astype("float64")
+        for v in (training, recent)
+    )
     if training.empty or recent.empty:
         return float("nan")
     last_of_part = -(-np.arange(1, 10) * len(training) // 10) - 1

@@ -136,7 +136,8 @@ listed_values as (
 
 ),
 
--- what is smaller is rounding where the value is 0, of either sign by engine, as a model reads it
+-- as a model reads them, to seven digits and without rounding around 0: what is equal but for its last
+-- bits, which differ by engine, falls in the same tenth
 feature_values as (
 
     select
@@ -144,7 +145,11 @@ feature_values as (
         period,
         feature,
         family,
-        case when value between -1e-13 and 1e-13 then 0 else value end as value
+        case
+            when abs(value) < 1e-13 then 0
+            when abs(value) < 3e38 then cast(cast(value as real) as double precision)
+            else value
+        end as value
     from listed_values
 
 ),
