@@ -20,7 +20,8 @@ RELATIVE = 1e-9
 RELATIVE_LOOSE = 1e-6
 LOOSE_COLUMNS = ("skew_ret_60", "volume_skew_60", "sma200_slope", "beta_252", "idio_vol_60")
 LOOSE_SUFFIXES = ("_trend_4",)
-# when something was trained or judged, and in which attempt, is another in every warehouse
+# when something was trained or judged, and in which attempt, is another in every warehouse:
+# that both know it, or neither, is compared and the value is not
 OF_THE_ATTEMPT = ("trial_id", "started_at", "finished_at", "computed_at", "created_at")
 EXAMPLES = 3
 
@@ -85,7 +86,7 @@ def compare_column(
 def compare_table(
     left: Warehouse, right: Warehouse, relation: Relation, keys: Sequence[str]
 ) -> list[Compared]:
-    """Every column of a table in two warehouses, but for those of OF_THE_ATTEMPT.
+    """Every column of a table in two warehouses; of OF_THE_ATTEMPT, where there is a value.
 
     Args:
         left: one warehouse.
@@ -110,10 +111,16 @@ def compare_table(
         )
     named = tables[0].select(list(keys))
     return [
-        compare_column(relation.name, c, tables[0].column(c), tables[1].column(c), named)
+        compare_column(
+            relation.name, c, _comparable(tables[0], c), _comparable(tables[1], c), named
+        )
         for c in columns[0]
-        if c not in OF_THE_ATTEMPT
     ]
+
+
+def _comparable(table: pa.Table, column: str) -> pa.ChunkedArray:
+    values = table.column(column)
+    return pc.is_valid(values) if column in OF_THE_ATTEMPT else values
 
 
 def _read(

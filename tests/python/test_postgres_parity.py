@@ -87,6 +87,7 @@ def test_differences_are_found_and_shown(tmp_path: Path) -> None:
             "skew_ret_60": [1.0, 1.0, 1.0, 1.0],
             "flag": [True, False, None, True],
             "created_at": [1, 2, 3, 4],
+            "finished_at": [1, None, 3, 4],
         }
     )
     right = pa.table(
@@ -96,6 +97,7 @@ def test_differences_are_found_and_shown(tmp_path: Path) -> None:
             "skew_ret_60": [1 + 1e-7, 1.0, 1.0, 1.0],
             "flag": [True, None, None, True],
             "created_at": [5, 6, 7, 8],
+            "finished_at": [5, 6, 7, 8],
         }
     )
     opened = [DuckDBWarehouse(tmp_path / f"{n}.duckdb") for n in ("left", "right")]
@@ -108,7 +110,9 @@ def test_differences_are_found_and_shown(tmp_path: Path) -> None:
         "x": 1,
         "skew_ret_60": 0,
         "flag": 1,
+        "created_at": 0,  # that there is one is compared, and not when
+        "finished_at": 1,
     }
     assert found["x"].largest == pytest.approx(1e-8, rel=1e-3)
     assert "'k': 'b'" in found["x"].examples[0] and "False / None" in found["flag"].examples[0]
-    assert "2 differ" in report(list(found.values()))
+    assert "3 differ" in report(list(found.values()))
