@@ -41,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def group(item: pytest.Item) -> str | None:
         used = getattr(item, "fixturenames", ())
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-        # a query of compiled_query asks for the server only when it runs
-        if hasattr(getattr(item, "module", None), "compiled_query") and "postgres" in parameters:
+        # what runs on both engines asks for the server only when it runs
+        if any(isinstance(parameter, str) and parameter == "postgres" for parameter in parameters):
             return "postgres"
         return next((name for fixture, name in _SHARED.items() if fixture in used), None)
 

@@ -130,11 +130,17 @@ latest as (
             ('sensitive_session_idx', 'sensitive'),
             ('unflagged_session_idx', 'unflagged'),
         ] -%}
-            cast(max(case when {{ counted }} > 0 then session_idx end) over so_far as double precision)
-                as {{ latest }},
+            cast(
+                {{ latest_of_rising('case when ' ~ counted ~ ' > 0 then session_idx end', 'so_far') }}
+                as double precision
+            ) as {{ latest }},
         {% endfor -%}
-        coalesce(max(announced_at) over so_far, cast(trade_date as timestamp)) as announced_at,
-        coalesce(max(sensitive_at) over so_far, cast(trade_date as timestamp)) as sensitive_at
+        coalesce(
+            {{ latest_of_rising('announced_at', 'so_far') }}, cast(trade_date as timestamp)
+        ) as announced_at,
+        coalesce(
+            {{ latest_of_rising('sensitive_at', 'so_far') }}, cast(trade_date as timestamp)
+        ) as sensitive_at
     from gridded
     window so_far as (
         partition by spell_key

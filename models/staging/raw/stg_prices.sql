@@ -29,20 +29,15 @@ known as (
 ),
 
 -- a later correction is a newer version of the same bar
-latest as (
+versions as (
 
-    select distinct on (symbol, trade_date)
-        symbol,
-        trade_date,
-        available_at,
-        open,
-        high,
-        low,
-        close,
-        volume,
-        adj_close
+    select
+        *,
+        row_number() over (
+            partition by symbol, trade_date
+            order by available_at desc nulls last, loaded_at desc nulls last
+        ) as recency
     from known
-    order by symbol, trade_date, available_at desc nulls last, loaded_at desc nulls last
 
 )
 
@@ -56,4 +51,6 @@ select
     close,
     volume,
     adj_close
-from latest
+from versions
+where recency = 1
+order by symbol, trade_date
