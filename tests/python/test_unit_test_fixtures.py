@@ -16,7 +16,6 @@ from postgres_fixture import Database
 
 MACROS = (
     "project/get_fixture_sql.sql",
-    "project/safe_cast.sql",
     "materializations/duckdb_unit.sql",
 )
 
