@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from built_warehouse import PROJECT
+from built_warehouse import PROJECT, Warehouse
 from postgres_fixture import Database
-
-MACROS = (
-    "project/get_fixture_sql.sql",
-    "materializations/duckdb_unit.sql",
-)
 
 # as a staging view declares them; a string has no length
 GIVEN = """
@@ -98,7 +90,7 @@ PASSES = {
     "columns_of_some_rows": case(
         [{"n": 1}, {"x": 2.5}], [{"n": 1, "x": None}, {"n": None, "x": 2.5}]
     ),
-    "columns_in_capitals": case([{"N": 1}], [{"N": 1}]),
+    "columns_in_capitals": case([{"N": 1}, {"n": 2}], [{"n": 1}, {"N": 2}]),
     "fewer_columns_expected": case([ROW], [{"day": "2024-02-29"}]),
     "no_rows": case([], []),
     "no_rows_of_another": case([{"n": 1}], [{"n": 1, "others": 0}]),
@@ -123,6 +115,14 @@ FAILS = {
 ERRORS = {
     "given_column_unknown": (case([{"nn": 1}], [{"n": 1}]), "Invalid column name: 'nn'"),
     "expected_column_unknown": (case([{"n": 1}], [{"nn": 1}]), "Invalid column name: 'nn'"),
+    "expected_column_of_another_row": (
+        case([{"n": 1}, {"x": 2.5}], [{"n": 1}, {"n": None, "x": 9.5}]),
+        "must name the columns of the first",
+    ),
+    "expected_column_of_one_row": (
+        case([{"n": 1}, {"x": 2.5}], [{"n": 1, "x": None}, {"x": 2.5}]),
+        "must name the columns of the first",
+    ),
     "not_a_number": (case([{"n": "one"}], [{"n": 1}]), "one"),
 }
 
@@ -131,7 +131,6 @@ ERRORS = {
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Status and message of each case, of one run of a throw-away project."""
     folder: Path = tmp_path_factory.mktemp("fixtures")
-    environment = {k: v for k, v in os.environ.items() if k != "DBT_PROFILES_DIR"}
     output: dict[str, Any] = {"type": "duckdb", "path": "warehouse.duckdb"}
     if request.param == "postgres":
         server = request.getfixturevalue("postgres_server")
@@ -141,9 +140,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     profile = {"cases": {"target": "dev", "outputs": {"dev": output}}}
     (folder / "profiles.yml").write_text(json.dumps(profile))
     (folder / "dbt_project.yml").write_text("name: cases\nprofile: cases\nmodel-paths: [models]\n")
-    (folder / "macros").mkdir()
-    for macro in MACROS:
-        shutil.copy(PROJECT / "macros" / macro, folder / "macros")
+    shutil.copytree(PROJECT / "macros" / "unit_tests", folder / "macros")
     models = folder / "models"
     models.mkdir()
     (models / "given.sql").write_text(GIVEN)
@@ -153,18 +150,11 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     tests = [{"name": name, **test} for name, test in cases.items()]
     # JSON is YAML
     (models / "tests.yml").write_text(json.dumps({"version": 2, "unit_tests": tests}))
-    program = str(Path(sys.executable).with_name("dbt"))
-    for arguments in (("run", "--select", "given", "other"), ("test",)):
-        done = subprocess.run(
-            [program, "--quiet", "--no-send-anonymous-usage-stats", *arguments],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode in (0, 1), done.stdout + done.stderr
-    found = json.loads((folder / "target" / "run_results.json").read_text())["results"]
+    warehouse = Warehouse(folder, project=folder)
+    warehouse.run("dbt", "run", "--select", "given", "other")
+    done = warehouse.run("dbt", "test", check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = json.loads((warehouse.target / "run_results.json").read_text())["results"]
     return {r["unique_id"].split(".")[-1]: (r["status"], r["message"]) for r in found}
 
 

@@ -1,7 +1,8 @@
 {#
   Unit tests on DuckDB, in place of dbt's own materialization: it asks DuckDB to describe the model's
   query, where dbt creates an empty temporary table of it, looks at its columns and drops it again. The
-  rest is dbt's: expected rows in the model's own types, and both sides in one result, which dbt compares.
+  rest is dbt's, but for `sql_header`: expected rows in the model's own types, and both sides in one
+  result, which dbt compares.
 #}
 {% materialization unit, adapter='duckdb' %}
     {%- set expected_rows = config.get('expected_rows') -%}
